@@ -1,0 +1,3 @@
+"""kubectl-kdns: what happened to this DNS lookup?"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,156 @@
+"""The contract that a backend fulfils, and the registry that finds backends.
+
+A backend is a module named in plugin.yaml (or an entry point in the group `kubectl_kdns.backends`) with one
+object `BACKEND` that fulfils `Backend`. Live and recorded data take one path: `open` gives a Source for a
+cluster, `decode` gives batches of the same records for a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from kubectl_kdns.errors import UsageError, did_you_mean
+from kubectl_kdns.model import Record
+
+if TYPE_CHECKING:
+    from kubectl_kdns.directory import Directory
+    from kubectl_kdns.filter import Filter
+    from kubectl_kdns.kube import Cluster
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A backend's answer to "can you work here?": `fix` is the smallest change that would make it usable."""
+
+    usable: bool
+    evidence: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a backend does itself of a filter. `takes` says it for --explain-filter, one clause an item;
+    `work` is the backend's own. It must never drop an event that the filter wants."""
+
+    takes: tuple[str, ...] = ()
+    work: Any = None
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What to open. Times are nanoseconds since the epoch; None is "no limit".
+
+    `history` asks for events from before now (bounded by `since_ns` and `tail` lines a source), `follow` for
+    those from now on. `options` are the backend's own flags by their long name, `-` as `_`.
+    """
+
+    cluster: Cluster | None = None
+    directory: Directory | None = None
+    history: bool = False
+    follow: bool = True
+    since_ns: int | None = None
+    tail: int | None = None
+    previous: bool = False
+    raw: bool = False
+    messages: bool = False
+    timeout_ns: int = 5_000_000_000
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """An open stream: iterating yields batches in order of completion; an empty batch is a heartbeat.
+
+    `close` may be called from any thread, more than once; iteration then ends soon, after the rest.
+    `counters` are figures for the summary (lines_read, lines_not_queries, ...), valid at any time.
+    """
+
+    @property
+    def counters(self) -> Mapping[str, int]: ...
+    def __iter__(self) -> Iterator[list[Record]]: ...
+    def close(self) -> None: ...
+
+
+class Backend(Protocol):
+    """One way to see DNS."""
+
+    name: str
+
+    def probe(self, cluster: Cluster) -> Probe:
+        """Only reads; never raises for what the cluster lacks, that is its answer."""
+
+    def plan(self, filter_: Filter) -> Plan: ...
+
+    def open(self, scope: Scope, plan: Plan) -> Source:
+        """Raises KdnsError when it cannot work here."""
+
+    def sniff(self, head: bytes) -> bool:
+        """Whether a file that begins with `head` (up to 64 KiB, uncompressed) is for this backend."""
+
+    def decode(self, stream: BinaryIO, scope: Scope, plan: Plan) -> Source:
+        """Reads a recorded file; never raises on content, a broken end is a `loss`."""
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """One row of plugin.yaml's `backends`."""
+
+    name: str
+    module: str
+    summary: str
+    live: bool
+    components: tuple[str, ...]
+    node_capabilities: tuple[str, ...]
+    rbac: tuple[Mapping[str, Any], ...]
+
+
+def load_plugin() -> dict[str, Any]:
+    """plugin.yaml as data: beside the core in a wheel or an archive, at the root of a checkout."""
+    from pathlib import Path
+
+    import yaml
+
+    here = Path(__file__).resolve().parent
+    for path in (here / "plugin.yaml", here.parent / "plugin.yaml"):
+        if path.is_file():
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            data: dict[str, Any] = yaml.load(path.read_text(), Loader=loader)
+            return data
+    raise FileNotFoundError(f"plugin.yaml is neither in {here} nor above it: the installation is damaged")
+
+
+def backend_infos() -> dict[str, BackendInfo]:
+    """All backends by name: plugin.yaml's first, then those of installed packages."""
+    rows = {
+        name: BackendInfo(
+            name=name,
+            module=row["module"],
+            summary=row["summary"],
+            live=row["live"],
+            components=tuple(row["components"]),
+            node_capabilities=tuple(row["nodeCapabilities"]),
+            rbac=tuple(row["rbac"]),
+        )
+        for name, row in load_plugin()["backends"].items()
+    }
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group="kubectl_kdns.backends"):
+        rows.setdefault(
+            entry.name,
+            BackendInfo(entry.name, entry.module, f"from the package of {entry.module}", True, (), (), ()),
+        )
+    return rows
+
+
+def load_backend(name: str) -> Backend:
+    """The backend of that name; UsageError with a suggestion when there is none."""
+    import importlib
+
+    infos = backend_infos()
+    if name not in infos:
+        hint = did_you_mean(name, list(infos)) or f"backends are: {', '.join(infos)}"
+        raise UsageError(f"there is no backend {name!r}", hint=hint)
+    backend: Backend = importlib.import_module(infos[name].module).BACKEND
+    return backend
