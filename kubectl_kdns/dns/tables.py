@@ -149,15 +149,15 @@ FLAGS: tuple[tuple[int, str], ...] = (
 """The header's flags as (mask of the second 16-bit word, name), in the order in which CoreDNS logs them."""
 
 
-def _numbers(names: Mapping[int, str], **aliases: int) -> Mapping[str, int]:
-    return {name: number for number, name in names.items()} | aliases
+def _numbers(names: Mapping[int, str], aliases: Mapping[str, int]) -> Mapping[str, int]:
+    return {name: number for number, name in names.items()} | dict(aliases)
 
 
 # None and Reserved are what miekg/dns calls types 0 and 65535.
-_TYPE_NUMBERS = _numbers(TYPES, ALL=255, NONE=0, RESERVED=65535) | {"*": 255}
-_CLASS_NUMBERS = _numbers(CLASSES, INTERNET=1, CHAOS=3, HESIOD=4) | {"*": 255}
-_OPCODE_NUMBERS = _numbers(OPCODES, STATEFUL=6)
-_RCODE_NUMBERS = _numbers(RCODES, BADSIG=16, NOTIMPL=4, SUCCESS=0)
+_TYPE_NUMBERS = _numbers(TYPES, {"*": 255, "ALL": 255, "NONE": 0, "RESERVED": 65535})
+_CLASS_NUMBERS = _numbers(CLASSES, {"*": 255, "INTERNET": 1, "CHAOS": 3, "HESIOD": 4})
+_OPCODE_NUMBERS = _numbers(OPCODES, {"STATEFUL": 6})
+_RCODE_NUMBERS = _numbers(RCODES, {"BADSIG": 16, "NOTIMPL": 4})
 
 
 def _number(text: str, numbers: Mapping[str, int], prefix: str, limit: int) -> int | None:
