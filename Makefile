@@ -1,0 +1,53 @@
+# `make help` lists the targets. Everything runs in .venv, which is made when it is missing or out of date.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install check format test e2e bench docs dist clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml plugin.yaml
+	$(PYTHON) tools/venv.py $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+install: $(STAMP) ## make the virtual environment with kdns and the development tools in it
+
+demo: $(STAMP) ## set up and run the main job on a recording; no cluster needed
+	$(BIN)/kubectl-kdns demo
+
+check: $(STAMP) ## ruff, mypy --strict, generated files, layering, duplicates of shape
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/gen_docs.py --check
+	$(BIN)/python tools/gen_help.py --check
+	$(BIN)/python tools/duplicates.py
+
+format: $(STAMP) ## format, and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: $(STAMP) ## unit, golden, property and integration tests; no cluster needed
+	$(BIN)/python -m pytest
+
+e2e: $(STAMP) ## end-to-end tests against the cluster that KUBECONFIG names
+	$(BIN)/python -m pytest tests/e2e
+
+bench: $(STAMP) ## speed and memory, beside a peer or a limit, in one run
+	$(BIN)/python bench/run.py
+
+docs: $(STAMP) ## make the generated docs and help pages anew
+	$(BIN)/python tools/gen_docs.py
+	$(BIN)/python tools/gen_help.py
+
+dist: $(STAMP) ## wheel and sdist
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build --outdir dist .
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,114 @@
+"""Finds the command in argv, runs it through typer, and turns what happens into messages and an exit status.
+
+0 fine; 1 ran and found a problem; 2 wrong usage; 3 could not run; 130 SIGINT, 143 SIGTERM (DESIGN section 8).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from kubectl_kdns.dns.names import safe_text
+from kubectl_kdns.errors import KdnsError, UsageError, did_you_mean
+
+COMMANDS = {
+    "trace": "trace",
+    "coredns-logs": "coredns_logs",
+    "record": "record",
+    "demo": "demo",
+    "backends": "backends",
+    "fields": "fields",
+    "schema": "schema",
+    "cleanup": "cleanup",
+    "version": "version",
+}
+
+
+class Exit(Exception):  # noqa: N818 - not an error: how a command says its exit status
+    """Ends the program with this status, everything having been said."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one command; returns the exit status. Never shows a traceback unless KDNS_DEBUG=1."""
+    try:
+        return _run(list(argv))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read our output has gone; that is an orderly end. Nothing more may be written to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KdnsError as error:
+        if os.environ.get("KDNS_DEBUG") == "1":
+            raise
+        # A message keeps its lines; each of them is made safe, for it may quote what a server said.
+        text = "\n".join(safe_text(line) for line in str(error).split("\n"))
+        print(f"error: {text}", file=sys.stderr)
+        return error.exit_status
+    except Exception as error:
+        if os.environ.get("KDNS_DEBUG") == "1":
+            raise
+        kind = type(error).__name__
+        print(
+            f"error: kdns failed in a way that it should not: {kind}: {safe_text(str(error))}\n"
+            "Please report this. Try: the same command with KDNS_DEBUG=1 for the details",
+            file=sys.stderr,
+        )
+        return 3
+
+
+def _run(argv: list[str]) -> int:
+    name, rest = split_command(argv)
+    import importlib
+
+    import typer
+
+    module = importlib.import_module(f"kubectl_kdns.cli.{COMMANDS[name]}")
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": []},
+    )
+    app.command()(module.COMMAND)
+    usage_error = typer.BadParameter.__bases__[0]
+    try:
+        app(rest, prog_name=f"kubectl kdns {name}", standalone_mode=False)
+    except usage_error as error:
+        raise UsageError(
+            str(error.format_message()).rstrip("."),  # type: ignore[attr-defined]
+            hint=f"kubectl kdns {name} --help",
+        ) from None
+    except Exit as exit_:
+        return exit_.status
+    return 0
+
+
+def split_command(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """The command's name and its arguments; flags before the name are its arguments too, as in kubectl."""
+    from dataclasses import fields
+
+    from kubectl_kdns.cli.groups import ConnectionOptions
+
+    with_value = {"-n", "--namespace"} | {
+        name for f in fields(ConnectionOptions) if f.default not in (True, False) for name in f.metadata["names"]
+    }  # fmt: skip
+    index = 0
+    while index < len(argv) and argv[index].startswith("-"):
+        index += 2 if argv[index] in with_value else 1
+    if index >= len(argv):
+        raise UsageError("no command given", hint="kubectl kdns --help")
+    name = argv[index]
+    if name not in COMMANDS:
+        near = did_you_mean(name, list(COMMANDS))
+        raise UsageError(
+            f"there is no command {safe_text(name)!r}" + (f"; {near}" if near else ""),
+            hint="kubectl kdns --help",
+        )
+    return name, [*argv[index + 1 :], *argv[:index]]

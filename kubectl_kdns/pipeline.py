@@ -1,0 +1,269 @@
+"""Runs sources to a sink: one thread a source reads, this thread names, filters, counts and prints.
+
+Queues are bounded and carry batches: when the sink is slow the readers wait, and so does the server behind
+them; nothing is dropped here. Every lookup is either shown or filtered, so seen = shown + filtered.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Protocol
+
+from kubectl_kdns.backend import Source
+from kubectl_kdns.model import Lookup, Message, Record
+
+QUEUE_BATCHES = 8
+TICK_S = 0.1
+DRAIN_S = 3.0
+HISTORY_WAIT_S = 2.0
+
+Accept = Callable[[Any], bool]
+Name = Callable[[Any], None]
+
+
+class Sink(Protocol):
+    """Where records go. `write` gets those that passed; BrokenPipeError means that nobody reads any more."""
+
+    def write(self, records: Sequence[Record]) -> None: ...
+
+
+@dataclass
+class Stop:
+    """Why and when to stop; set by signals, limits and deadlines. A second signal interrupts at once."""
+
+    signal: int = 0
+    requested: bool = False
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.requested and self.signal:
+            raise KeyboardInterrupt
+        self.signal, self.requested = number, True
+
+    def install(self) -> Callable[[], None]:
+        """Takes SIGINT, SIGTERM and SIGHUP; returns what gives them back."""
+        old = {
+            number: signal.signal(number, self.handle)
+            for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+        }
+
+        def restore() -> None:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+        return restore
+
+
+@dataclass
+class Counts:
+    """Lookups only: seen = shown + filtered."""
+
+    seen: int = 0
+    shown: int = 0
+    filtered: int = 0
+
+
+@dataclass
+class Pipeline:
+    """One run. `accept` and `name` are called for lookups and messages; other records always pass.
+
+    `limit` ends the run after so many shown lookups; `last` holds back history (records older than
+    `live_from`) and shows only its newest `last`; `until` and `since` bound the time of what is shown
+    (RFC 3339 text); `for_s` bounds the run by the monotonic clock.
+    """
+
+    sources: Sequence[Source]
+    sink: Sink
+    accept: Accept | None = None
+    name: Name | None = None
+    stop: Stop = field(default_factory=Stop)
+    limit: int | None = None
+    last: int | None = None
+    live_from: str = ""
+    since: str = ""
+    until: str = ""
+    for_s: float | None = None
+    on_tick: Callable[[], bool] | None = None
+    on_record: Callable[[Record], None] | None = None
+    counts: Counts = field(default_factory=Counts)
+
+    def __post_init__(self) -> None:
+        self._queue: queue.Queue[list[Record] | _End] = queue.Queue(QUEUE_BATCHES)
+        self._closing = threading.Event()
+        self._history: deque[Record] | None = deque(maxlen=self.last) if self.last is not None else None
+        self._held_live: list[Record] = []
+
+    def run(self) -> None:
+        """Returns when all sources have ended, the limit is reached, the time is over, or `stop` was set.
+
+        Raises the first error that ended a source, BrokenPipeError from the sink, and KeyboardInterrupt
+        at a second signal; the sources are closed in any case.
+        """
+        threads = [
+            threading.Thread(target=self._read, args=(source,), name=f"read-{i}", daemon=True)
+            for i, source in enumerate(self.sources)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            failure = self._consume(len(threads))
+        finally:
+            self._closing.set()
+            for source in self.sources:
+                source.close()
+        if failure:
+            raise failure
+
+    def _read(self, source: Source) -> None:
+        failure: BaseException | None = None
+        try:
+            for batch in source:
+                self._put(batch)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the main thread must hear of it
+            failure = error
+        self._put(_End(failure))
+
+    def _put(self, item: list[Record] | _End) -> None:
+        """Waits for room; gives up only when the run is over and nobody takes from the queue any more."""
+        while True:
+            with suppress(queue.Full):
+                return self._queue.put(item, timeout=TICK_S)
+            if self._closing.is_set():
+                return None
+
+    def _consume(self, active: int) -> BaseException | None:
+        started_s = time.monotonic()
+        deadline_s = None if self.for_s is None else started_s + self.for_s
+        drain_until_s: float | None = None
+        failure: BaseException | None = None
+        while active:
+            now_s = time.monotonic()
+            if drain_until_s is None and (
+                self.stop.requested
+                or (deadline_s is not None and now_s >= deadline_s)
+                or (self.on_tick is not None and self.on_tick())
+            ):
+                # An orderly end: the sources stop, what they still hold (pending lookups) is printed.
+                drain_until_s = now_s + DRAIN_S
+                for source in self.sources:
+                    source.close()
+            if drain_until_s is not None and now_s >= drain_until_s:
+                break
+            if now_s - started_s > HISTORY_WAIT_S:
+                self._release_history()
+            try:
+                item = self._queue.get(timeout=TICK_S)
+            except queue.Empty:
+                continue
+            if isinstance(item, _End):
+                active -= 1
+                failure = failure or item.failure
+            elif item:
+                self._pass(item)
+                if self.limit is not None and self.counts.shown >= self.limit:
+                    return failure
+            else:
+                self._release_history()
+        self._release_history()
+        return failure
+
+    def _pass(self, batch: list[Record]) -> None:
+        name, accept = self.name, self.accept
+        passed: list[Record] = []
+        lookups = 0
+        for record in batch:
+            if type(record) is Lookup:
+                lookups += 1
+            elif type(record) is not Message:
+                if self.on_record is not None:
+                    self.on_record(record)
+                passed.append(record)
+                continue
+            if name is not None:
+                name(record)
+            if accept is None or accept(record):
+                passed.append(record)
+        if self.since or self.until:
+            passed = self._within(passed)
+        self.counts.seen += lookups
+        self.counts.filtered += lookups - _lookups_in(passed)
+        if self._history is None:
+            self._show(passed)
+        else:
+            self._hold(self._history, passed)
+
+    def _within(self, records: Iterable[Record]) -> list[Record]:
+        since, until = self.since, self.until or "~"
+        return [
+            r for r in records if not isinstance(r, Lookup | Message) or since <= (r.time or since) <= until
+        ]
+
+    def _hold(self, history: deque[Record], records: Iterable[Record]) -> None:
+        rest: list[Record] = []
+        for record in records:
+            if not isinstance(record, Lookup | Message):
+                rest.append(record)
+            elif (record.time or "") < self.live_from:
+                if len(history) == history.maxlen:
+                    self.counts.filtered += type(history[0] if history else record) is Lookup
+                history.append(record)
+            else:
+                self._held_live.append(record)
+        self._show(rest)
+
+    def _release_history(self) -> None:
+        if self._history is None:
+            return
+        held = sorted(self._history, key=_time_of) + self._held_live
+        self._history, self._held_live = None, []
+        self._show(held)
+
+    def _show(self, records: list[Record]) -> None:
+        shown = _lookups_in(records)
+        if self.limit is not None and self.counts.shown + shown > self.limit:
+            records = _first(records, self.limit - self.counts.shown)
+            # What came in the same batch behind the last wanted one counts as never read.
+            self.counts.seen -= shown - _lookups_in(records)
+            shown = _lookups_in(records)
+        if records:
+            self.counts.shown += shown
+            self.sink.write(records)
+
+    def counters(self) -> dict[str, int]:
+        """The figures of all sources, added up by name."""
+        total: dict[str, int] = {}
+        for source in self.sources:
+            figures: Mapping[str, int] = source.counters
+            for key, value in figures.items():
+                total[key] = total.get(key, 0) + value
+        return total
+
+
+@dataclass(frozen=True)
+class _End:
+    failure: BaseException | None
+
+
+def _lookups_in(records: Iterable[Record]) -> int:
+    return sum(type(record) is Lookup for record in records)
+
+
+def _first(records: list[Record], lookups: int) -> list[Record]:
+    """The records before the lookup that would be one too many."""
+    for index, record in enumerate(records):
+        if type(record) is Lookup:
+            if lookups == 0:
+                return records[:index]
+            lookups -= 1
+    return records
+
+
+def _time_of(record: Record) -> str:
+    return record.time if isinstance(record.time, str) else ""
