@@ -66,7 +66,7 @@ class Cluster:
         raise NotImplementedError
 
     def open(self, path: str, **query: Query) -> Stream:
-        """The body of a response as it comes: a followed log."""
+        """The body of a response as it comes: a followed log. Sends nothing before the first `read1`."""
         raise NotImplementedError
 
 

@@ -14,7 +14,7 @@ IGNORED_FLAGS = {
     "vmodule": "kdns has one level for all its parts: -v",
     "warnings-as-errors": "the requests of kdns are not what the user wrote",
 }
-"""kubectl's flags that are accepted, because aliases and scripts carry them, and have no meaning here: why."""
+"""Flags of kubectl that are accepted, because aliases and scripts carry them, but mean nothing here: why."""
 
 
 @dataclass(frozen=True)

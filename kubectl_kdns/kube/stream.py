@@ -9,7 +9,9 @@ class Stream:
     def read1(self, n: int = 65536) -> bytes:
         """Up to `n` bytes as soon as there are any; b"" is the orderly end, or after `close`.
 
-        Raises ClusterError when the connection broke in the middle.
+        The first call sends the request, so it raises what an answer may be (ForbiddenError, NotFoundError,
+        ...): a kubelet sends no headers before the first line of a log, and only a Stream can be closed
+        while it waits for them. Raises ClusterError when the connection broke in the middle.
         """
         raise NotImplementedError
 
