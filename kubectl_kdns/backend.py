@@ -15,6 +15,7 @@ from kubectl_kdns.errors import UsageError, did_you_mean
 from kubectl_kdns.model import Record
 
 if TYPE_CHECKING:
+    from kubectl_kdns.change import Change, Leftover
     from kubectl_kdns.directory import Directory
     from kubectl_kdns.filter import Filter
     from kubectl_kdns.kube import Cluster
@@ -64,8 +65,11 @@ class Source(Protocol):
 
     `close` may be called from any thread, more than once; iteration then ends soon, after the rest.
     `counters` are figures for the summary (lines_read, lines_not_queries, ...), valid at any time.
+    `description` says what is read ("the logs of 2 CoreDNS pods"), once iteration has begun at the latest.
     """
 
+    @property
+    def description(self) -> str: ...
     @property
     def counters(self) -> Mapping[str, int]: ...
     def __iter__(self) -> Iterator[list[Record]]: ...
@@ -90,6 +94,12 @@ class Backend(Protocol):
 
     def decode(self, stream: BinaryIO, scope: Scope, plan: Plan) -> Source:
         """Reads a recorded file; never raises on content, a broken end is a `loss`."""
+
+    def change(self, cluster: Cluster, settings: Mapping[str, Any], options: Mapping[str, Any]) -> Change:
+        """The temporary change that makes this backend see (more); UsageError where there is none."""
+
+    def leftovers(self, cluster: Cluster) -> list[Leftover]:
+        """What earlier runs of this backend left in the cluster. Raises KdnsError when it cannot look."""
 
 
 @dataclass(frozen=True)

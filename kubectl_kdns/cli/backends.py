@@ -1,0 +1,94 @@
+"""`kubectl kdns backends`: every backend with its answer to "can you work here?"."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from kubectl_kdns.backend import BackendInfo, Probe, backend_infos, load_backend, load_plugin
+from kubectl_kdns.cli.groups import ConnectionOptions, CorednsOptions
+from kubectl_kdns.cli.options import command, flag
+from kubectl_kdns.cli.stream import connection_flags
+from kubectl_kdns.dns.names import safe_text
+from kubectl_kdns.errors import KdnsError, UsageError, did_you_mean
+
+DESCRIPTION = "Only reads. For a backend that cannot work here the smallest change that would make it work is shown."
+EXAMPLES = """
+kubectl kdns backends
+kubectl kdns backends coredns --rbac | kubectl apply -f -
+kubectl kdns backends -o json
+"""
+
+
+@dataclass(frozen=True)
+class BackendsOptions:
+    """Which, and how to print."""
+
+    names: tuple[str, ...] = flag(metavar="[BACKEND]...", help="Only these", default=())
+    rbac: bool = flag("--rbac", help="Print the least RBAC that the backend needs, as YAML", default=False)
+    output: str = flag("-o", "--output", metavar="FORMAT", help="table (default) or json", default="table")
+
+
+GROUPS: list[type] = [BackendsOptions, CorednsOptions, ConnectionOptions]
+
+
+def rbac_manifest(info: BackendInfo) -> list[dict[str, Any]]:
+    """A ClusterRole of the rules for the whole cluster, and a Role for each namespace that rules are for."""
+    objects: list[dict[str, Any]] = []
+    by_namespace: dict[str, list[dict[str, Any]]] = {}
+    for rule in info.rbac:
+        plain = {key: value for key, value in rule.items() if key != "namespace"}
+        by_namespace.setdefault(rule.get("namespace", ""), []).append(plain)
+    for namespace, rules in by_namespace.items():
+        metadata = {"name": f"kdns-{info.name}"} | ({"namespace": namespace} if namespace else {})
+        kind = "Role" if namespace else "ClusterRole"
+        objects.append(
+            {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata, "rules": rules}
+        )
+    return objects
+
+
+def probe_all(infos: list[BackendInfo], connection: ConnectionOptions) -> dict[str, Probe]:
+    """The live backends' answers; when there is no cluster to ask, that is the answer of each."""
+    from kubectl_kdns.kube import connect
+
+    live = [info for info in infos if info.live]
+    probes = {info.name: Probe(True, "reads files: kubectl kdns trace --from FILE") for info in infos if not info.live}
+    try:
+        cluster = connect(connection_flags(connection))
+        probes |= {info.name: load_backend(info.name).probe(cluster) for info in live}
+    except KdnsError as error:
+        probes |= {info.name: Probe(False, error.what, error.hint) for info in live if info.name not in probes}
+    return probes
+
+
+def run(options: BackendsOptions, coredns: CorednsOptions, connection: ConnectionOptions) -> None:
+    """Prints them."""
+    infos = backend_infos()
+    for name in options.names:
+        if name not in infos:
+            raise UsageError(f"there is no backend {name!r}", hint=did_you_mean(name, list(infos)) or f"backends are: {', '.join(infos)}")
+    chosen = [info for info in infos.values() if not options.names or info.name in options.names]
+    if options.rbac:
+        import yaml
+
+        yaml.safe_dump_all([o for info in chosen for o in rbac_manifest(info)], sys.stdout, sort_keys=False)
+        return
+    if options.output not in ("table", "json"):
+        raise UsageError(f"-o {options.output}: table or json")
+    probes = probe_all(chosen, connection)
+    if options.output == "json":
+        rows = [{"name": i.name, "summary": i.summary, "usable": probes[i.name].usable, "evidence": probes[i.name].evidence, "fix": probes[i.name].fix} for i in chosen]
+        print(json.dumps(rows, indent=2))
+        return
+    for info in chosen:
+        probe = probes[info.name]
+        print(f"{info.name:<9}{'works' if probe.usable else 'cannot work here'}: {safe_text(probe.evidence)}")
+        print(f"{'':<9}{info.summary}")
+        if probe.fix:
+            print(f"{'':<9}Try: {safe_text(probe.fix)}")
+
+
+COMMAND = command(GROUPS, run)

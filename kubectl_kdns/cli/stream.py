@@ -1,0 +1,149 @@
+"""What the streaming commands share: their flags as one request, checked before anything is opened."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from kubectl_kdns.cli.app import Exit
+from kubectl_kdns.cli.groups import (
+    ConnectionOptions,
+    CorednsOptions,
+    InputOptions,
+    OutputOptions,
+    SelectionOptions,
+    StreamOptions,
+)
+from kubectl_kdns.cli.options import comma_list, duration_ns, moment_ns
+from kubectl_kdns.errors import UsageError
+from kubectl_kdns.filter.flags import FilterFlags
+from kubectl_kdns.kube.flags import ConnectionFlags
+from kubectl_kdns.session import StreamRequest, run_stream
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Which part of time, as the commands decide it: nanoseconds since the epoch."""
+
+    history: bool
+    follow: bool
+    since_ns: int | None = None
+    tail: int | None = None
+    last: int | None = None
+    previous: bool = False
+
+
+def connection_flags(options: ConnectionOptions) -> ConnectionFlags:
+    """The flags of kubectl as the cluster access takes them."""
+    names = ConnectionFlags.__dataclass_fields__
+    return ConnectionFlags(**{name: getattr(options, name) for name in names})
+
+
+def filter_flags(selection: SelectionOptions) -> FilterFlags:
+    """The selection flags as the filter takes them; lists may be given with commas."""
+    if selection.all_namespaces and selection.namespace:
+        raise UsageError("-A and -n together: choose all namespaces or some", hint="leave out one of them")
+    return FilterFlags(
+        targets=selection.targets,
+        namespaces=comma_list(selection.namespace),
+        selector=selection.selector,
+        pods=comma_list(selection.pod),
+        containers=comma_list(selection.container),
+        nodes=comma_list(selection.node),
+        to=selection.to,
+        names=selection.name,
+        types=comma_list(selection.type),
+        rcodes=comma_list(selection.rcode),
+        response_classes=comma_list(selection.response_class),
+        slower_than=selection.slower_than,
+        unanswered=selection.unanswered,
+        failed=selection.failed,
+        hops=comma_list(selection.hop),
+        sides=comma_list(selection.side),
+        statuses=comma_list(selection.status),
+        filters=selection.filter,
+    )
+
+
+def backend_options(inputs: InputOptions, coredns: CorednsOptions) -> dict[str, Any]:
+    """The backends' own flags by their long name; files that they need are read here."""
+    options: dict[str, Any] = {
+        "coredns_namespace": coredns.coredns_namespace,
+        "coredns_selector": coredns.coredns_selector,
+        "max_log_requests": coredns.max_log_requests,
+    }
+    if inputs.corefile and inputs.log_format:
+        raise UsageError("--corefile and --log-format together: each says the format of the log")
+    if inputs.corefile:
+        from kubectl_kdns.errors import InputError
+
+        try:
+            with open(inputs.corefile, encoding="utf-8", errors="replace") as file:
+                options["corefile"] = file.read()
+        except OSError as error:
+            raise InputError(f"--corefile {inputs.corefile}: {error.strerror}") from None
+    if inputs.log_format:
+        options["log_format"] = inputs.log_format
+    if inputs.port:
+        ports = comma_list(inputs.port)
+        bad = [port for port in ports if not (port.isdigit() and 0 < int(port) < 65536)]
+        if bad:
+            raise UsageError(f"--port {bad[0]}: not a port (1 to 65535)")
+        options["ports"] = tuple(int(port) for port in ports)
+    return options
+
+
+def make_request(
+    selection: SelectionOptions,
+    stream: StreamOptions,
+    inputs: InputOptions,
+    coredns: CorednsOptions,
+    output: OutputOptions,
+    connection: ConnectionOptions,
+    *,
+    bounds: Bounds,
+    backends: tuple[str, ...] = (),
+) -> StreamRequest:
+    """One request of all the flags; UsageError for what does not fit together."""
+    now_ns = time.time_ns()
+    if stream.limit is not None and stream.limit < 1:
+        raise UsageError(f"--limit {stream.limit}: at least 1")
+    timeout = duration_ns("--timeout", stream.timeout)
+    if not timeout:
+        raise UsageError(f"--timeout {stream.timeout}: more than 0 is needed")
+    return StreamRequest(
+        connection=connection_flags(connection),
+        filters=filter_flags(selection),
+        explain_filter=selection.explain_filter,
+        backends=backends,
+        inputs=inputs.from_,
+        options=backend_options(inputs, coredns),
+        history=bounds.history,
+        follow=bounds.follow,
+        since_ns=bounds.since_ns,
+        until_ns=moment_ns("--until", stream.until, now_ns),
+        tail=bounds.tail,
+        last=bounds.last,
+        previous=bounds.previous,
+        for_ns=duration_ns("--for", stream.for_),
+        limit=stream.limit,
+        timeout_ns=timeout,
+        messages=stream.messages,
+        raw=stream.raw,
+        output=output.output,
+        columns=output.columns,
+        headers=not output.no_headers,
+        color=output.color,
+        time_form=output.time,
+        summary=output.summary,
+        now_ns=now_ns,
+    )
+
+
+def run_request(request: StreamRequest) -> None:
+    """Runs it on this terminal; a status other than 0 becomes the program's."""
+    status = run_stream(request, sys.stdout, sys.stderr)
+    if status:
+        raise Exit(status)

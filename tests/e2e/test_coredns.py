@@ -1,0 +1,179 @@
+"""The CoreDNS backend against real pods: known lookups in, the same number of records out."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from e2e.world import SELECTOR, Asked, Running, World
+
+MIX: list[list[str]] = [
+    ["-n", "140", "-rate", "200", "-random", "ok.test"],
+    ["-n", "80", "-rate", "200", "-random", "ok.test", "AAAA"],
+    ["-n", "60", "-rate", "200", "-random", "ok.test", "TXT"],
+    ["-n", "60", "-rate", "200", "-random", "-tcp", "ok.test"],
+    ["-n", "70", "-rate", "200", "-random", "nowhere.test"],
+    ["-n", "40", "-rate", "100", "-random", "servfail.test"],
+    ["-n", "20", "-rate", "100", "-random", "refuse.test"],
+    ["-n", "4", "-rate", "100", "-t", "8s", "-random", "hole.test"],
+    ["-n", "8", "-rate", "100", "-t", "1s", "-random", "drop.test"],
+    ["-n", "12", "-rate", "100", "-random", "slow.test"],
+    [r"my\ host.ok.test"],
+    [r"a\"quote.ok.test"],
+    [r"nul\000byte.ok.test"],
+    [r"esc\027[31mred.ok.test"],
+]
+"""494 lookups a client pod; with two pods 988, and 9 more from one of them make 997."""
+
+
+def key(asked: Asked) -> tuple[Any, ...]:
+    return asked.pod, asked.name, asked.type, asked.id, asked.transport
+
+
+def record_key(record: dict[str, Any]) -> tuple[Any, ...]:
+    dns = record["dns"]
+    return record["client"].get("pod"), dns["name"], dns["type"], dns["id"], record["transport"]
+
+
+def ask_all(world: World) -> list[Asked]:
+    """997 lookups from pods on all nodes, all kinds at once."""
+    started = [
+        (pod, world.start_asking(pod, arguments)) for pod in world.clients.values() for arguments in MIX
+    ]
+    first = next(iter(world.clients.values()))
+    total = sum(int(a[1]) if a[0] == "-n" else 1 for a in MIX) * len(world.clients)
+    started.append((first, world.start_asking(first, ["-n", str(997 - total), "ok.test"])))
+    from e2e.world import asked_of
+
+    return [asked for pod, process in started for asked in asked_of(pod, process.communicate(timeout=120)[0])]
+
+
+def settle(running: Running, world: World, wanted: int, timeout_s: float = 20) -> list[dict[str, Any]]:
+    """Waits until that many lookups have come, then a little more to see that no further ones do."""
+    world.wait(lambda: len(running.lookups()) >= wanted, f"{wanted} records", timeout_s)
+    time.sleep(1)
+    return running.lookups()
+
+
+def test_every_lookup_is_one_record(world: World) -> None:
+    running = world.start_kdns("coredns-logs", "-f", "-o", "json", *world.here(), ready="following")
+    asked = ask_all(world)
+    assert len(asked) == 997
+    records = [r for r in settle(running, world, 997) if r["client"].get("pod") in world.clients.values()]
+    assert running.finish() == 130
+    by_key = {record_key(record): record for record in records}
+    assert Counter(map(record_key, records)) == Counter(map(key, asked))
+    for a in asked:
+        record = by_key[key(a)]
+        assert record["client"]["namespace"] == world.namespace
+        assert record["client"]["workload"] == {"kind": "DaemonSet", "name": "client"}
+        assert record["server"]["kind"] == "coredns"
+        if a.rcode == "TIMEOUT":
+            assert record["status"] == "unwritten"
+            assert "rcode" not in record["dns"]
+        else:
+            assert (record["status"], record["dns"]["rcode"]) == ("answered", a.rcode), (a, record)
+            assert 0 < record["latency_ms"] <= a.ms
+
+
+def test_servfail_of_every_cause_with_its_upstream(world: World) -> None:
+    running = world.start_kdns(
+        "coredns-logs", "-f", "--rcode", "SERVFAIL", "-o", "json", *world.here(), ready="following"
+    )
+    asked = [
+        a
+        for name, n in (("servfail.test", "10"), ("refuse.test", "10"), ("hole.test", "4"), ("drop.test", "5"))
+        for a in world.ask(["-n", n, "-rate", "100", "-t", "8s" if name == "hole.test" else "1s", "-random", name])
+    ]
+    truth = Counter(key(a) for a in asked if a.rcode == "SERVFAIL")
+    records = settle(running, world, len(truth))
+    assert running.finish() == 130
+    assert Counter(map(record_key, records)) == truth
+    causes = {"refuse.test": "connection refused", "hole.test": "i/o timeout"}
+    for record in records:
+        cause = causes.get(record["dns"]["name"].split(".", 1)[1])
+        if cause:
+            assert cause in record["error"]["message"]
+            assert re.fullmatch(r"[\d.]+", record["upstream"]["ip"])
+            assert "dns.rcode" in record.get("inferred", []) or record["dns"]["rcode"] == "SERVFAIL"
+    # What could have been a SERVFAIL and is not known to be one is counted, with the flag that shows it.
+    assert "--status unwritten" in running.stderr()
+
+
+def test_terminal_safety_in_every_format(world: World) -> None:
+    world.ask([r"esc\027[2Jx\155\226\128\174.ok.test"])
+    for form in ("table", "wide", "json", "yaml", "csv", "custom-columns=N:.dns.name"):
+        done = world.kdns("coredns-logs", "--name", "esc*", "-o", form, *world.here())
+        assert "esc\\027[2jx" in done.stdout.replace("\\\\", "\\"), form
+        for text in (done.stdout, done.stderr):
+            assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text), form
+
+
+def answered_or_lost(asked: list[Asked], running: Running, since: str) -> None:
+    """No double; what is missing lies inside the span of a loss."""
+    records = running.lookups()
+    seen = Counter(record_key(r) for r in records)
+    assert not [k for k, n in seen.items() if n > 1]
+    losses = [r for r in running.records() if r["kind"] == "loss"]
+    missing = [a for a in asked if a.rcode != "TIMEOUT" and key(a) not in seen]
+    assert not missing or losses, f"{len(missing)} lookups are missing, and no loss says so (since {since})"
+    for loss in losses:
+        assert loss["from"] <= loss["until"]
+
+
+def steady(world: World, seconds: int) -> list[Any]:
+    """Starts 100 lookups a second from every client for so many seconds."""
+    arguments = ["-n", str(100 * seconds), "-rate", "100", "-t", "1s", "-random", "ok.test"]
+    return [(pod, world.start_asking(pod, arguments)) for pod in world.clients.values()]
+
+
+def collect(started: list[Any]) -> list[Asked]:
+    from e2e.world import asked_of
+
+    return [a for pod, process in started for a in asked_of(pod, process.communicate(timeout=120)[0])]
+
+
+def pod_deleted(world: World) -> None:
+    name = world.dns_pods()[0]["metadata"]["name"]
+    world.kubectl("-n", world.namespace, "delete", "pod", name, "--wait=false")
+
+
+def container_restarted(world: World) -> None:
+    pod = world.dns_pods()[0]["metadata"]["name"]
+    image = world.get("daemonset", "client")["spec"]["template"]["spec"]["containers"][0]["image"]
+    world.kubectl(
+        *("-n", world.namespace, "debug", pod, f"--image={image}", "--target=coredns", "-q"),
+        *("--image-pull-policy=IfNotPresent", "--profile=general", "--", "sh", "-c", "kill -TERM 1"),
+    )
+
+
+@pytest.mark.parametrize("disturb", [pod_deleted, container_restarted])
+def test_no_double_and_no_silent_gap(world: World, disturb: Any) -> None:
+    running = world.start_kdns("coredns-logs", "-f", "-o", "json", *world.here(), ready="following")
+    started = steady(world, 10)
+    time.sleep(3)
+    since = time.strftime("%FT%TZ", time.gmtime())
+    disturb(world)
+    asked = collect(started)
+    world.wait(lambda: len(world.dns_pods()) == 2, "two CoreDNS pods again")
+    time.sleep(2)
+    running.finish()
+    answered_or_lost(asked, running, since)
+    # The new pod or container is followed as well.
+    assert len(running.lookups()) > 1500
+
+
+def test_history_is_what_logs_prints(world: World) -> None:
+    """coredns-logs without -f: the queries that `kubectl logs` shows, no more, no less."""
+    lines = 0
+    for pod in world.dns_pods():
+        text = world.kubectl("-n", world.namespace, "logs", pod["metadata"]["name"])
+        lines += len(re.findall(r'^\[INFO\] \S+:\d+ - \d+ "(?!HINFO)', text, re.MULTILINE))
+    done = world.kdns("coredns-logs", "-o", "json", "--summary", "none", *world.here())
+    kinds = Counter(json.loads(line)["kind"] for line in done.stdout.splitlines())
+    assert kinds["lookup"] == lines
+    assert SELECTOR.split("=")[1] not in done.stderr
