@@ -10,14 +10,14 @@ has been through `kubectl_kdns.dns.names.safe_text` before it gets here.
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from msgspec import UNSET, Struct, UnsetType, field
 
 API_VERSION = "kdns/v1"
 
 T = TypeVar("T")
-Maybe = T | UnsetType
+Maybe: TypeAlias = T | UnsetType
 
 HOPS = ("client", "nodelocal", "coredns")
 SIDES = ("client", "server", "proxy")
