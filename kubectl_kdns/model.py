@@ -235,10 +235,14 @@ class SlowLookup(Struct, gc=False, frozen=True):
     type: Maybe[str]
     latency_ms: float
     client: Maybe[str]
+    time: Maybe[str] = UNSET
 
 
 class Group(Struct, gc=False):
-    """The figures of one backend, hop and side: sightings of different places are never added up."""
+    """The figures of one backend, hop and side: sightings of different places are never added up.
+
+    `latency_ms` has p50, p95, p99 and max; `distinct_names` is absent when there were too many to remember.
+    """
 
     backend: str
     hop: str
@@ -250,6 +254,7 @@ class Group(Struct, gc=False):
     top_names: list[NameCount]
     top_clients: list[NameCount]
     slowest: list[SlowLookup]
+    distinct_names: Maybe[int] = UNSET
 
 
 class Summary(Struct, gc=False):
