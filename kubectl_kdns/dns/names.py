@@ -16,7 +16,8 @@ _ESCAPED = tuple(
 )
 _PLAIN_NAME = re.compile(r"[a-z0-9_*-]+(?:\.[a-z0-9_*-]+)*")
 _PLAIN_TEXT = re.compile(r"[\x20-\x7e]*")
-_ESCAPE = re.compile(r"\\(?:(\d\d\d)|(.))|([^\\.]+)|(\.)|(\\)", re.DOTALL)
+_PLAIN_LABELS = re.compile(rb"[!-\[\]-~]*")
+_ESCAPE = re.compile(r"\\(?:([0-9]{3})|(.))|([^\\.]+)|(\.)|(\\)", re.DOTALL)
 
 
 def label_text(label: bytes) -> str:
@@ -26,7 +27,19 @@ def label_text(label: bytes) -> str:
 
 def name_of_labels(labels: list[bytes]) -> str:
     """The labels of a wire name as one name; no labels are the root."""
+    joined = b".".join(labels)
+    # Nearly every name: nothing to escape, and no dot but those just put in.
+    if _PLAIN_LABELS.fullmatch(joined) and joined.count(b".") == len(labels) - 1:
+        return joined.decode("ascii").lower()
     return ".".join(map(label_text, labels)) or "."
+
+
+def _raw_bytes(text: str) -> bytes:
+    """UTF-8; bytes that a decoder took in by `surrogateescape` are themselves again. Total."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def name_of_text(text: str) -> str:
@@ -45,8 +58,7 @@ def name_of_text(text: str) -> str:
         elif dot:
             parts.append(".")
         else:
-            raw = number or escaped or run or "\\"
-            parts.append(label_text(raw.encode("utf-8", "surrogateescape")))
+            parts.append(label_text(_raw_bytes(number or escaped or run or "\\")))
     name = "".join(parts)
     if parts and parts[-1] == "." and len(parts) > 1:
         name = name[:-1]
@@ -55,13 +67,13 @@ def name_of_text(text: str) -> str:
 
 def safe_text(text: str) -> str:
     r"""Text from a network made safe for a terminal: C0, DEL, C1, bidi and other format controls, and
-    lone surrogates become `\DDD` of their UTF-8 bytes. Anything else, letters of any script too, stays.
+    lone surrogates become `\DDD` of their bytes. Anything else, letters of any script too, stays.
     """
     if _PLAIN_TEXT.fullmatch(text):
         return text
     return "".join(
         c
         if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-        else "".join(f"\\{b:03d}" for b in c.encode("utf-8", "surrogatepass"))
+        else "".join(f"\\{b:03d}" for b in _raw_bytes(c))
         for c in text
     )

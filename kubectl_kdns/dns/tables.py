@@ -1,12 +1,12 @@
 """The IANA names of DNS numbers and back, total: an unassigned number is `TYPE65280`, `RCODE12` and the like.
 
 `*_name` gives the one name that kdns prints; `*_number` takes any case, any alias that a DNS server or tool
-prints, and the generic form of any number (RFC 3597: `TYPE123`, `CLASS77`), and is None for other words.
+prints, and any number, bare or in its generic form (`77`, `CLASS77`; RFC 3597), and is None for other words.
 
 Source: IANA "Domain Name System (DNS) Parameters". Type and class 255 are `*` there and ANY here, as in
 every tool. Code 16 is BADVERS in a message and BADSIG in a TSIG record (RFC 6895): BADVERS here. CoreDNS,
-by miekg/dns, logs code 16 as BADSIG and, in old versions, NOTIMP as NOTIMPL: put logged names through
-`rcode_name(rcode_number(...))`.
+by miekg/dns, logs code 16 as BADSIG, unassigned codes as bare numbers and, in old versions, NOTIMP as
+NOTIMPL: put logged names through `rcode_number` and `rcode_name`.
 """
 
 from __future__ import annotations
@@ -163,8 +163,8 @@ _RCODE_NUMBERS = _numbers(RCODES, {"BADSIG": 16, "NOTIMPL": 4})
 def _number(text: str, numbers: Mapping[str, int], prefix: str, limit: int) -> int | None:
     word = text.upper()
     number = numbers.get(word)
-    if number is None and word.startswith(prefix):
-        digits = word[len(prefix) :]
+    if number is None:
+        digits = word.removeprefix(prefix)
         # isdecimal alone would take the digits of every script, and int() thousands of them.
         if digits.isascii() and digits.isdecimal() and len(digits) <= 5 and int(digits) < limit:
             return int(digits)
