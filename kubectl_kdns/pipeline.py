@@ -33,6 +33,8 @@ class Sink(Protocol):
     """Where records go. `write` gets those that passed; BrokenPipeError means that nobody reads any more."""
 
     def write(self, records: Sequence[Record]) -> None: ...
+    def flush(self) -> None:
+        """Called when no further batch is waiting."""
 
 
 @dataclass
@@ -167,6 +169,8 @@ class Pipeline:
                 failure = failure or item.failure
             elif item:
                 self._pass(item)
+                if self._queue.empty():
+                    self.sink.flush()
                 if self.limit is not None and self.counts.shown >= self.limit:
                     return failure
             else:

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from typing import IO, TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any, TextIO
 
-from kubectl_kdns.backend import Backend, Scope, Source, backend_infos, load_backend
-from kubectl_kdns.errors import BackendError, InputError, KdnsError, UsageError
+from kubectl_kdns.backend import Plan, Scope, Source, backend_infos, load_backend
+from kubectl_kdns.errors import InputError
 from kubectl_kdns.filter import Filter, parse_filter
+from kubectl_kdns.filter.explain import explain
 from kubectl_kdns.filter.flags import FilterFlags, flags_expression
+from kubectl_kdns.inputs import Input, open_inputs
 from kubectl_kdns.kube.flags import ConnectionFlags
-from kubectl_kdns.model import Loss, Lookup, Message, Notice, Record
+from kubectl_kdns.model import Record
 from kubectl_kdns.pipeline import Pipeline, Stop
+from kubectl_kdns.printer import Printer, PrinterOptions
 from kubectl_kdns.times import NS_PER_S, format_time
 
-if TYPE_CHECKING:
-    from kubectl_kdns.directory import Directory
-    from kubectl_kdns.kube import Cluster
-
-DIRECTORY_START_S = 0.3
-DIRECTORY_WAIT_S = 10.0
+PROGRESS_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -46,6 +39,7 @@ class StreamRequest:
 
     connection: ConnectionFlags
     filters: FilterFlags
+    output: PrinterOptions = PrinterOptions()
     explain_filter: bool = False
     backends: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
@@ -62,13 +56,135 @@ class StreamRequest:
     timeout_ns: int = 5 * NS_PER_S
     messages: bool = False
     raw: bool = False
-    output: str = "table"
-    columns: str = ""
-    headers: bool = True
-    color: str = "auto"
-    time_form: str = "local"
-    summary: str = "text"
-    record_to: str = ""
     now_ns: int = 0
     change: ChangeRequest | None = None
     ask: Callable[[str], str] | None = None
+
+    def scope(self) -> Scope:
+        """What a backend needs to know of it; the cluster and the directory are added where there are any."""
+        return Scope(
+            history=self.history,
+            follow=self.follow,
+            since_ns=self.since_ns,
+            tail=self.tail,
+            previous=self.previous,
+            raw=self.raw,
+            messages=self.messages,
+            timeout_ns=self.timeout_ns,
+            options=self.options,
+        )
+
+
+def run_stream(request: StreamRequest, out: TextIO, err: TextIO) -> int:
+    """Runs it; data to `out`, status to `err`. Returns the exit status; raises KdnsError."""
+    filter_ = parse_filter(flags_expression(request.filters))
+    if request.explain_filter:
+        out.write(explain_text(request, filter_))
+        return 0
+    with ExitStack() as stack:
+        printer = Printer(request.output, out, err)
+        stack.callback(printer.close)
+        if request.inputs:
+            source = Recorded(request, filter_, stack)
+            printer.status(source.description)
+            pipeline = make_pipeline(request, filter_, [source], printer)
+            return run_pipeline(pipeline, printer, stack)
+        from kubectl_kdns.live import run_live
+
+        return run_live(request, filter_, printer, stack)
+
+
+def make_pipeline(
+    request: StreamRequest, filter_: Filter, sources: Sequence[Source], printer: Printer, **more: Any
+) -> Pipeline:
+    """The pipeline of a request; `more` are what only live runs have (names, changes)."""
+    accept = filter_.compile(more.pop("environment", None)) if filter_.expr is not None else None
+    return Pipeline(
+        sources=sources,
+        sink=printer,
+        accept=accept,
+        limit=request.limit,
+        last=request.last,
+        live_from=format_time(request.now_ns) if request.last else "",
+        since=format_time(request.since_ns) if request.since_ns else "",
+        until=format_time(request.until_ns) if request.until_ns else "",
+        for_s=request.for_ns / NS_PER_S if request.for_ns else None,
+        **more,
+    )
+
+
+def run_pipeline(pipeline: Pipeline, printer: Printer, stack: ExitStack) -> int:
+    """Runs it under our signal handlers, prints the figures, and gives the exit status."""
+    stop: Stop = pipeline.stop
+    stack.callback(stop.install())
+    try:
+        pipeline.run()
+    finally:
+        counts = pipeline.counts
+        printer.finish(seen=counts.seen, filtered=counts.filtered, counters=pipeline.counters())
+    return 128 + stop.signal if stop.signal else 0
+
+
+class Recorded:
+    """Recorded files as one source, one after the other; each is read by the backend that knows its kind.
+
+    Raises InputError for a file that cannot be read or that no backend knows, before any is decoded.
+    """
+
+    def __init__(self, request: StreamRequest, filter_: Filter, stack: ExitStack) -> None:
+        backends = [load_backend(name) for name in backend_infos()]
+        self._counted: dict[str, int] = {}
+        self._current: Source | None = None
+        self._closed = False
+        self._opened: list[Callable[[], Source]] = []
+        kinds = []
+        scope = request.scope()
+        for item in open_inputs(request.inputs):
+            stack.callback(item.stream.close)
+            backend = next((b for b in backends if b.sniff(item.head)), None)
+            if backend is None:
+                raise _unknown_kind(item)
+            kinds.append(f"{item.name} ({backend.name})")
+            plan: Plan = backend.plan(filter_)
+            self._opened.append(lambda b=backend, i=item, p=plan: b.decode(i.stream, scope, p))
+        self.description = f"reading {', '.join(kinds)}"
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        return _added(self._counted, self._current.counters if self._current else {})
+
+    def __iter__(self) -> Iterator[list[Record]]:
+        for open_source in self._opened:
+            if self._closed:
+                return
+            self._current = open_source()
+            yield from self._current
+            self._counted, self._current = _added(self._counted, self._current.counters), None
+
+    def close(self) -> None:
+        self._closed = True
+        if current := self._current:
+            current.close()
+
+
+def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
+
+
+def _unknown_kind(item: Input) -> InputError:
+    return InputError(
+        f"{item.name}: of no kind that kdns knows",
+        cause="not a CoreDNS log, not kdns JSON lines, not pcap or pcapng",
+        hint="--corefile FILE or --log-format FORMAT, if it is a CoreDNS log of a format of its own",
+    )
+
+
+def explain_text(request: StreamRequest, filter_: Filter) -> str:
+    """What --explain-filter prints: the expression, and what each backend takes over of it."""
+    lines = [explain(filter_)]
+    for name, info in backend_infos().items():
+        if request.backends and name not in request.backends:
+            continue
+        takes = load_backend(name).plan(filter_).takes
+        lines.append(f"{info.name:10} {'; '.join(takes) if takes else 'takes nothing over: all events are read'}")
+    return "\n".join(lines) + "\n"

@@ -57,7 +57,8 @@ def run(
         bounds=bounds_of(options, stream, inputs),
         backends=backends,
     )
-    run_request(replace(request, record_to="" if record.file == "-" else record.file))
+    to = "" if record.file == "-" else record.file
+    run_request(replace(request, output=replace(request.output, record_to=to)))
     if record.file != "-":
         print(f"recorded to {record.file}; kubectl kdns trace --from {record.file} replays it", file=sys.stderr)
 

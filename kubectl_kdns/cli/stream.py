@@ -20,6 +20,7 @@ from kubectl_kdns.cli.options import comma_list, duration_ns, moment_ns
 from kubectl_kdns.errors import UsageError
 from kubectl_kdns.filter.flags import FilterFlags
 from kubectl_kdns.kube.flags import ConnectionFlags
+from kubectl_kdns.printer import PrinterOptions
 from kubectl_kdns.session import StreamRequest, run_stream
 
 
@@ -42,29 +43,10 @@ def connection_flags(options: ConnectionOptions) -> ConnectionFlags:
 
 
 def filter_flags(selection: SelectionOptions) -> FilterFlags:
-    """The selection flags as the filter takes them; lists may be given with commas."""
+    """The selection flags as the filter takes them."""
     if selection.all_namespaces and selection.namespace:
         raise UsageError("-A and -n together: choose all namespaces or some", hint="leave out one of them")
-    return FilterFlags(
-        targets=selection.targets,
-        namespaces=comma_list(selection.namespace),
-        selector=selection.selector,
-        pods=comma_list(selection.pod),
-        containers=comma_list(selection.container),
-        nodes=comma_list(selection.node),
-        to=selection.to,
-        names=selection.name,
-        types=comma_list(selection.type),
-        rcodes=comma_list(selection.rcode),
-        response_classes=comma_list(selection.response_class),
-        slower_than=selection.slower_than,
-        unanswered=selection.unanswered,
-        failed=selection.failed,
-        hops=comma_list(selection.hop),
-        sides=comma_list(selection.side),
-        statuses=comma_list(selection.status),
-        filters=selection.filter,
-    )
+    return FilterFlags(**{name: getattr(selection, name) for name in FilterFlags.__dataclass_fields__})
 
 
 def backend_options(inputs: InputOptions, coredns: CorednsOptions) -> dict[str, Any]:
@@ -132,13 +114,20 @@ def make_request(
         timeout_ns=timeout,
         messages=stream.messages,
         raw=stream.raw,
+        output=printer_options(output),
+        now_ns=now_ns,
+    )
+
+
+def printer_options(output: OutputOptions) -> PrinterOptions:
+    """The output flags as the printer takes them."""
+    return PrinterOptions(
         output=output.output,
         columns=output.columns,
         headers=not output.no_headers,
         color=output.color,
-        time_form=output.time,
+        time=output.time,
         summary=output.summary,
-        now_ns=now_ns,
     )
 
 

@@ -1,0 +1,248 @@
+"""Switches CoreDNS's log on for a while, in the ConfigMap that its pods mount, and off again.
+
+The old Corefile is kept in an annotation before anything else changes, so that `kubectl kdns cleanup` can
+undo what a killed kdns could not. Every write carries the resourceVersion that was read: a change by
+somebody else in between is never overwritten.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kdns_coredns.discover import ConfigSource, CorednsPod, discover
+from kdns_coredns.switch import (
+    ANNOTATION,
+    LABEL,
+    SwitchState,
+    diff,
+    state_of_json,
+    with_log,
+    without_log,
+)
+from kubectl_kdns.errors import BackendError, ClusterError, ConflictError, KdnsError
+from kubectl_kdns.kube import Cluster
+from kubectl_kdns.model import Notice, Record
+from kubectl_kdns.times import NS_PER_S, format_time
+
+ATTEMPTS = 5
+MERGE_PATCH = "application/merge-patch+json"
+
+
+def config_path(namespace: str, name: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/configmaps/{name}"
+
+
+def process_start(pid: int) -> str:
+    """When a process of this machine began, in the kernel's ticks, so that a reused pid is told apart; "" if
+    it is gone or this system has no /proc."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rsplit(b") ", 1)[1].split()[19].decode()
+    except (OSError, IndexError):
+        return ""
+
+
+def in_use(state: SwitchState, now_ns: int) -> str:
+    """Who still uses a switched-on log; "" when its kdns is known to be gone or its time is over."""
+    if state.until < format_time(now_ns):
+        return ""
+    if state.host == socket.gethostname() and process_start(state.pid) != state.process_start:
+        return ""
+    return f"in use by {state.user}@{state.host} until {state.until}"
+
+
+@dataclass
+class LogSwitch:
+    """The change of one ConfigMap; fulfils kubectl_kdns.change.Change."""
+
+    cluster: Cluster
+    source: ConfigSource
+    pods: Sequence[CorednsPod]
+    classes: Sequence[str]
+    lasts_ns: int
+    now_ns: Callable[[], int] = time.time_ns
+
+    def __post_init__(self) -> None:
+        self.session = secrets.token_hex(4)
+        self._path = config_path(self.source.namespace, self.source.name)
+        self._name = f"configmap {self.source.namespace}/{self.source.name}"
+        self._config = self.cluster.get(self._path)
+        self._old = self._corefile(self._config)
+        self._new = with_log(self._old, self.classes, self.session)
+        self._waiting = [pod.name for pod in self.pods]
+        self._written = False
+        self.title = f"switch the log on ({', '.join(self.classes)}) in {self._name}"
+
+    def _corefile(self, config: Any) -> str:
+        try:
+            return str(config["data"][self.source.key])
+        except (KeyError, TypeError):
+            raise BackendError(f"{self._name} has no key {self.source.key}") from None
+
+    def diff(self) -> str:
+        return diff(self._old, self._new, f"{self._name} {self.source.key}")
+
+    def manifest(self) -> Any:
+        changed = dict(self._config)
+        changed["data"] = {**self._config["data"], self.source.key: self._new}
+        changed["metadata"] = {
+            key: value for key, value in self._config["metadata"].items() if key != "managedFields"
+        }
+        return changed
+
+    def waiting_for(self) -> Sequence[str]:
+        return self._waiting
+
+    def observe(self, record: Record) -> None:
+        if isinstance(record, Notice) and record.code == "corefile_reloaded" and isinstance(record.message, str):
+            self._waiting = [pod for pod in self._waiting if not record.message.startswith(f"{pod}:")]
+
+    def apply(self, *, dry_run: bool = False) -> None:
+        if self._new == self._old:
+            self._waiting = []
+            return
+        annotations = self._config["metadata"].get("annotations") or {}
+        state = state_of_json(annotations.get(ANNOTATION, ""))
+        if state:
+            who = in_use(state, self.now_ns()) or f"left by {state.user}@{state.host}, which is gone"
+            raise BackendError(
+                f"the log is switched on already in {self._name}", cause=who, hint="kubectl kdns cleanup"
+            )
+        now_ns = self.now_ns()
+        state = SwitchState(
+            session=self.session,
+            user=_user(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            process_start=process_start(os.getpid()),
+            started=format_time(now_ns),
+            until=format_time(now_ns + self.lasts_ns + 180 * NS_PER_S),
+            key=self.source.key,
+            original=self._old,
+            written=self._new,
+        )
+        body = {
+            "metadata": {
+                "resourceVersion": self._config["metadata"]["resourceVersion"],
+                "annotations": {ANNOTATION: state.to_json()},
+                "labels": {LABEL: self.session},
+            },
+            "data": {self.source.key: self._new},
+        }
+        # From here on the answer may get lost on its way, so revert has to look.
+        self._written = not dry_run
+        try:
+            self._patch(body, dry_run=dry_run)
+        except ConflictError as error:
+            raise BackendError(
+                f"{self._name} was changed by somebody else just now", hint="the same command again"
+            ) from error
+
+    def _patch(self, body: Any, *, dry_run: bool = False) -> None:
+        query = {"dryRun": "All"} if dry_run else None
+        self.cluster.request("PATCH", self._path, query=query, body=body, content_type=MERGE_PATCH)
+
+    def revert(self) -> str:
+        if not self._written:
+            return "nothing was changed"
+        done = undo(self.cluster, self.source.namespace, self.source.name, self.session)
+        self._written = False
+        return done
+
+
+def undo(cluster: Cluster, namespace: str, name: str, session: str) -> str:
+    """Takes one session's switch out of a ConfigMap, and says what was done. Raises KdnsError.
+
+    When the Corefile is still what we wrote it becomes what it was, byte for byte; when somebody else has
+    changed it, only our lines go.
+    """
+    path = config_path(namespace, name)
+    where = f"configmap {namespace}/{name}"
+    for attempt in range(ATTEMPTS):
+        config = cluster.get(path)
+        metadata = config["metadata"]
+        state = state_of_json((metadata.get("annotations") or {}).get(ANNOTATION, ""))
+        if state is None or state.session != session:
+            return f"nothing to switch off in {where}"
+        current = config["data"].get(state.key, "")
+        restored = state.original if current == state.written else without_log(current, session)
+        body = {
+            "metadata": {
+                "resourceVersion": metadata["resourceVersion"],
+                "annotations": {ANNOTATION: None},
+                "labels": {LABEL: None},
+            },
+            "data": {state.key: restored},
+        }
+        try:
+            cluster.request("PATCH", path, body=body, content_type=MERGE_PATCH)
+        except ConflictError:
+            if attempt + 1 == ATTEMPTS:
+                raise
+            continue
+        if current == state.written:
+            return f"log switched off: {where} is as it was (CoreDNS follows within about 2 minutes)"
+        return f"log switched off: {where} was changed by somebody else meanwhile, only our lines are out"
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+@dataclass(frozen=True)
+class LeftSwitch:
+    """A log that is still switched on; fulfils kubectl_kdns.change.Leftover."""
+
+    cluster: Cluster
+    namespace: str
+    name: str
+    state: SwitchState
+    in_use: str
+
+    @property
+    def description(self) -> str:
+        return (
+            f"CoreDNS's log, switched on at {self.state.started} by {self.state.user}@{self.state.host} "
+            f"in configmap {self.namespace}/{self.name}"
+        )
+
+    def heal(self) -> str:
+        return undo(self.cluster, self.namespace, self.name, self.state.session)
+
+
+def left_switches(cluster: Cluster, now_ns: int) -> list[LeftSwitch]:
+    """Every ConfigMap that carries our annotation; in kube-system only when not all may be listed."""
+    try:
+        items = cluster.list("/api/v1/configmaps", labelSelector=LABEL).items
+    except ClusterError:
+        items = cluster.list("/api/v1/namespaces/kube-system/configmaps", labelSelector=LABEL).items
+    found = []
+    for item in items:
+        metadata = item["metadata"]
+        state = state_of_json((metadata.get("annotations") or {}).get(ANNOTATION, ""))
+        if state:
+            namespace, name = metadata["namespace"], metadata["name"]
+            found.append(LeftSwitch(cluster, namespace, name, state, in_use(state, now_ns)))
+    return found
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def make_switch(cluster: Cluster, settings: Any, options: Any) -> LogSwitch:
+    """The switch for the CoreDNS of this cluster; BackendError where the Corefile is not ours to change."""
+    found = discover(cluster, options)
+    refuse_if_managed(found)
+    raise KdnsError("not wired")
+
+
+def refuse_if_managed(found: Any) -> None:
+    """BackendError for clusters whose operator would undo the change, with the way that works there."""

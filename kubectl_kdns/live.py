@@ -1,0 +1,135 @@
+"""Live runs: connects, starts the directory, chooses backends, and wraps a temporary change around the run."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+
+from kubectl_kdns.backend import Backend, Probe, Source, backend_infos, load_backend
+from kubectl_kdns.change import Change, TemporaryChange, confirm
+from kubectl_kdns.errors import BackendError, KdnsError
+from kubectl_kdns.filter import Filter
+from kubectl_kdns.kube import Cluster, connect
+from kubectl_kdns.kube.feed import DirectoryFeed
+from kubectl_kdns.pipeline import Stop
+from kubectl_kdns.printer import Printer
+from kubectl_kdns.session import ChangeRequest, StreamRequest, make_pipeline, run_pipeline
+
+DIRECTORY_START_S = 0.3
+DIRECTORY_WAIT_S = 10.0
+
+
+def run_live(request: StreamRequest, filter_: Filter, printer: Printer, stack: ExitStack) -> int:
+    """Opens and runs it. Returns the exit status; raises KdnsError when it cannot work here."""
+    cluster = connect(request.connection)
+    feed = DirectoryFeed(cluster, say=printer.status)
+    change = prepare_change(request, cluster, printer)
+    if request.change and change is None:
+        return 0
+    backends = chosen_backends(request, cluster, printer)
+    feed.start()
+    stack.callback(feed.close)
+    warn_of_leftovers(backends, cluster, printer, own=change is not None)
+    await_directory(feed, filter_)
+    scope = replace(request.scope(), cluster=cluster, directory=feed.directory)
+    stop = Stop()
+    temporary: TemporaryChange | None = None
+    if request.change and change is not None:
+        temporary = TemporaryChange(change, request.change.lasts_ns, time.monotonic_ns, printer.status)
+        stack.callback(stop.install())
+        temporary.apply()
+        stack.callback(temporary.done)
+    sources: list[Source] = []
+    for backend in backends:
+        source = backend.open(scope, backend.plan(filter_))
+        stack.callback(source.close)
+        sources.append(source)
+        printer.status(f"{backend.name}: {source.description}")
+    pipeline = make_pipeline(
+        request,
+        filter_,
+        sources,
+        printer,
+        environment=feed.directory,
+        name=feed.directory.name,
+        stop=stop,
+        on_tick=temporary.tick if temporary else None,
+        on_record=temporary.observe if temporary else None,
+    )
+    return run_pipeline(pipeline, printer, stack)
+
+
+def chosen_backends(request: StreamRequest, cluster: Cluster, printer: Printer) -> list[Backend]:
+    """The backends that were named, or the first that can work here without a change to the cluster."""
+    if request.backends:
+        return [load_backend(name) for name in request.backends]
+    probes: dict[str, Probe] = {}
+    for name, info in backend_infos().items():
+        if info.live:
+            backend = load_backend(name)
+            probe = probes[name] = backend.probe(cluster)
+            if probe.usable:
+                printer.status(f"backend {name}: {probe.evidence}")
+                return [backend]
+    raise BackendError(
+        "no backend can work here without a change to the cluster",
+        cause="; ".join(f"{name}: {probe.evidence}" for name, probe in probes.items()),
+        hint="\n     ".join(probe.fix for probe in probes.values() if probe.fix),
+    )
+
+
+def await_directory(feed: DirectoryFeed, filter_: Filter) -> None:
+    """A filter that needs names waits for them; anything else waits a moment, once."""
+    if not filter_.needs_directory:
+        feed.wait(DIRECTORY_START_S)
+    elif not feed.wait(DIRECTORY_WAIT_S):
+        raise KdnsError(
+            f"the filter needs the names of pods, and they were not listed within {DIRECTORY_WAIT_S:.0f} s",
+            cause=feed.trouble or "the API server is slow",
+            hint="kubectl get pods -A --chunk-size=500 >/dev/null (how long does it take?), or filter by client.ip",
+        )
+
+
+def warn_of_leftovers(backends: list[Backend], cluster: Cluster, printer: Printer, *, own: bool) -> None:
+    """Says, as soon as the cluster has answered, what an earlier kdns left; never holds up the run."""
+
+    def look() -> None:
+        for backend in backends:
+            try:
+                leftovers = backend.leftovers(cluster)
+            except KdnsError:
+                continue  # No rights to look: whoever left something had them, and cleanup will say so.
+            for leftover in leftovers:
+                state = leftover.in_use or "kubectl kdns cleanup undoes it"
+                printer.status(f"notice: {leftover.description}: {state}")
+
+    if not own:
+        threading.Thread(target=look, name="leftovers", daemon=True).start()
+
+
+def prepare_change(request: StreamRequest, cluster: Cluster, printer: Printer) -> Change | None:
+    """The change that was asked for, shown and confirmed; None when it is not to be made."""
+    wanted: ChangeRequest | None = request.change
+    if wanted is None:
+        return None
+    settings = {**wanted.settings, "lasts_ns": wanted.lasts_ns}
+    change = load_backend(wanted.backend).change(cluster, settings, request.options)
+    if wanted.dry_run:
+        if wanted.dry_run == "server":
+            change.apply(dry_run=True)
+        if request.output.output == "yaml":
+            import yaml
+
+            yaml.safe_dump(change.manifest(), sys.stdout, sort_keys=False)
+        else:
+            print(change.diff() or f"nothing to change: {change.title} is already so")
+        return None
+    ask: Callable[[str], str] | None = request.ask
+    if not confirm(change, yes=wanted.yes, ask=ask, say=printer.status):
+        printer.status("nothing was changed")
+        return None
+    return change
