@@ -97,8 +97,8 @@ class Answer(Struct, gc=False, frozen=True):
 
     name: str
     type: str
-    ttl: Maybe[int]
-    data: str
+    ttl: Maybe[int] = UNSET
+    data: str = ""  # always given; it has a default only because ttl, before it, may be absent
 
 
 class Edns(Struct, gc=False, frozen=True):
@@ -230,23 +230,23 @@ class NameCount(Struct, gc=False, frozen=True):
     count: int
 
 
-class SlowLookup(Struct, gc=False, frozen=True):
-    name: str
-    type: Maybe[str]
+class SlowLookup(Struct, gc=False, frozen=True, kw_only=True):
+    name: Maybe[str] = UNSET
+    type: Maybe[str] = UNSET
     latency_ms: float
-    client: Maybe[str]
+    client: Maybe[str] = UNSET
     time: Maybe[str] = UNSET
 
 
-class Group(Struct, gc=False):
+class Group(Struct, gc=False, kw_only=True):
     """The figures of one backend, hop and side: sightings of different places are never added up.
 
     `latency_ms` has p50, p95, p99 and max; `distinct_names` is absent when there were too many to remember.
     """
 
-    backend: str
-    hop: str
-    side: str
+    backend: Maybe[str] = UNSET
+    hop: Maybe[str] = UNSET
+    side: Maybe[str] = UNSET
     lookups: int
     statuses: dict[str, int]
     rcodes: dict[str, int]
