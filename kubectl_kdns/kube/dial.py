@@ -77,7 +77,7 @@ def proxy_authorization(proxy: Proxy) -> str:
 
 
 def _keep_alive(sock: socket.socket) -> None:
-    """A peer that vanished is noticed after about a minute and a half, on streams that wait for days too."""
+    """A peer that vanished is noticed after a minute and a half, on streams that wait for days too."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     idle = getattr(socket, "TCP_KEEPALIVE" if sys.platform == "darwin" else "TCP_KEEPIDLE", None)
@@ -85,6 +85,8 @@ def _keep_alive(sock: socket.socket) -> None:
         (idle, _KEEPALIVE_S),
         (getattr(socket, "TCP_KEEPINTVL", None), 15),
         (getattr(socket, "TCP_KEEPCNT", None), 4),
+        # Keep-alive is silent while a request is not acknowledged; the kernel alone would try for 15 minutes.
+        (getattr(socket, "TCP_USER_TIMEOUT", None), 90_000),
     ):
         if option is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)

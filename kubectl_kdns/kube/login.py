@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from kubectl_kdns.dns.names import safe_text
@@ -111,12 +111,13 @@ class PackageLogin:
         config = self._config
         name = config.user.auth_provider.get("name", "")
         try:
-            import kubernetes.client
-            import kubernetes.config
+            from kubernetes import client
+            from kubernetes import config as package
 
-            answer = kubernetes.client.Configuration()
+            answer = client.Configuration()
+            load: Any = package.load_kube_config
             # From the files themselves, because a refreshed token has to be written back to them.
-            kubernetes.config.load_kube_config(os.pathsep.join(config.files), config.context or None, answer)
+            load(os.pathsep.join(config.files), config.context or None, answer)
             authorization = answer.get_api_key_with_prefix("authorization") or ""
         except Exception as error:  # noqa: BLE001 - whatever it is, that provider does not log us in
             authorization, cause = "", safe_text(f"{type(error).__name__}: {error}")
@@ -126,7 +127,7 @@ class PackageLogin:
             raise ConfigError(
                 f"cannot log in user {config.user_name!r} by auth-provider {name!r}",
                 cause=cause,
-                hint="the command of your cloud that writes kubeconfig (kubectl dropped auth-provider in 1.26)",
+                hint="your cloud's command that writes kubeconfig (kubectl dropped auth-provider in 1.26)",
             )
         return Credential(authorization, self._certificate)
 
