@@ -62,14 +62,6 @@ def parse_path(text: str) -> Path:
     return Path(field, None if index in (None, "*") else int(index), part)
 
 
-def parse_columns(text: str) -> tuple[str, ...]:
-    """The argument of `--columns`, `dns.name,latency_ms`, as checked paths. Raises UsageError."""
-    paths = tuple(part.strip() for part in text.split(",") if part.strip())
-    for path in paths:
-        parse_path(path)
-    return paths
-
-
 def make_cell(path: Path, absent: str) -> Cell:
     """The function from a record to the text of that field; `absent` where the record does not have it."""
     value = _getter(path.field.path.split("."))

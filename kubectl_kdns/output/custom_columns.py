@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from kubectl_kdns.errors import UsageError
+from pathlib import Path
+
+from kubectl_kdns.errors import InputError, UsageError
 from kubectl_kdns.output.cells import parse_path
 from kubectl_kdns.output.columns import Column
 from kubectl_kdns.output.table import Table, field_column
@@ -21,8 +23,16 @@ class CustomColumns(Table):
 
 
 class CustomColumnsFile(CustomColumns):
+    """Reads the file when it is made. Raises InputError when it cannot."""
+
     def columns(self) -> list[Column]:
-        return parse_file(self.options.template)
+        path = Path(self.options.template)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            cause = getattr(error, "strerror", None) or str(error)
+            raise InputError(f"cannot read the columns in {path}", cause=cause) from None
+        return parse_file(text)
 
 
 def parse_spec(spec: str) -> list[Column]:

@@ -19,7 +19,7 @@ class OutputOptions:
 
     `zone` is what `time="local"` shows, None the system's own; `now_ns` decides what is "today": times of
     another day show their date (None: all do). `columns` are paths of fields (table and csv), `template`
-    is the argument of custom-columns, or the text of the file of custom-columns-file.
+    is the argument of custom-columns (a spec) or of custom-columns-file (a path).
     """
 
     width: int | None = None
