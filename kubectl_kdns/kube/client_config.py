@@ -7,12 +7,11 @@ pod, it is the pod's own cluster and service account.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from kubectl_kdns.errors import ConfigError, did_you_mean
 from kubectl_kdns.kube.flags import ConnectionFlags
@@ -23,8 +22,7 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class ClientConfig:
+class ClientConfig(Struct, frozen=True):
     """`context` is "" when flags or a service account say all; `server` has no slash at its end."""
 
     context: str

@@ -8,7 +8,6 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
@@ -37,8 +36,7 @@ Query = str | int | bool | None
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class ListResult:
+class ListResult(Struct, frozen=True):
     """All objects of a list, over its pages, and the version from which a watch goes on."""
 
     items: list[Any]

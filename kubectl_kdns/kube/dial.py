@@ -8,8 +8,9 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.kube.proxy import Proxy
@@ -22,8 +23,7 @@ class ProxyError(OSError):
     """The proxy answered, but would not connect us."""
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """An API server's URL in parts. `path` stands before every request's path (Rancher, kcp)."""
 
     secure: bool

@@ -6,7 +6,6 @@ import http.client
 import re
 import socket
 import ssl
-from dataclasses import dataclass
 
 import msgspec
 from msgspec import Struct
@@ -42,8 +41,7 @@ class Status(Struct):
     code: int = 0
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(Struct, frozen=True):
     """What RBAC decides about one request."""
 
     verb: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +100,7 @@ class _File(Struct, rename="kebab"):
     current_context: str = ""
 
 
-@dataclass(frozen=True)
-class Kubeconfig:
+class Kubeconfig(Struct, frozen=True):
     """One file, or several as one. `files` are those that were read; `absent` were looked for in vain."""
 
     contexts: Mapping[str, Context]

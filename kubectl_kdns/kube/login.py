@@ -10,9 +10,10 @@ import base64
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import ConfigError
@@ -24,8 +25,7 @@ TOKEN_FILE_PERIOD_S = 60.0
 """A service account's token is rotated: client-go reads its file again once a minute."""
 
 
-@dataclass(frozen=True)
-class Credential:
+class Credential(Struct, frozen=True):
     """`authorization` is the value of that header, or ""."""
 
     authorization: str = ""
@@ -40,8 +40,7 @@ class Login(Protocol):
         """The server answered 401 to it; true when another one may be had."""
 
 
-@dataclass(frozen=True)
-class FixedLogin:
+class FixedLogin(Struct, frozen=True):
     credential: Credential
 
     def current(self) -> Credential:

@@ -6,16 +6,16 @@ The rules are Go's (golang.org/x/net/http/httpproxy), because kubectl's users ha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
 
 from kubectl_kdns.errors import ConfigError
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
-@dataclass(frozen=True)
-class Proxy:
+class Proxy(Struct, frozen=True):
     """`scheme` is http, socks5 or socks5h; the last two mean the same here: the proxy resolves names."""
 
     scheme: str

@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import ssl
-import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kubectl_kdns.errors import ConfigError
 from kubectl_kdns.kube.kubeconfig import ClusterEntry, User
 
 
-@dataclass(frozen=True)
-class ClientCertificate:
+class ClientCertificate(Struct, frozen=True):
     """A certificate and its key, each as PEM or as the path of a file with PEM; PEM wins."""
 
     certificate_pem: bytes = b""
@@ -78,6 +77,8 @@ def _trust(context: ssl.SSLContext, cluster: ClusterEntry) -> None:
 
 
 def _show(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
+    import tempfile
+
     with ExitStack() as stack:
 
         def file(pem: bytes, path: str) -> str:
