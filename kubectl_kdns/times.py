@@ -69,7 +69,7 @@ def format_duration(duration_ns: int) -> str:
         return f"{duration_ns}ns"
     for unit, size in (("µs", 1_000), ("ms", 1_000_000), ("s", NS_PER_S)):
         value = duration_ns / size
-        if value < 999.5 or (unit == "s" and value < 60):
+        if value < (59.5 if unit == "s" else 999.5):
             digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
             text = f"{value:.{digits}f}"
             return (text.rstrip("0").rstrip(".") if "." in text else text) + unit

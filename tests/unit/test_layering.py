@@ -8,7 +8,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ALLOWED = {"backend", "model", "fields", "filter", "dns", "pairing", "kube", "directory", "errors", "times", "change"}
+ALLOWED = {
+    "backend",
+    "model",
+    "fields",
+    "filter",
+    "dns",
+    "pairing",
+    "sighting",
+    "kube",
+    "directory",
+    "errors",
+    "times",
+    "change",
+}
 BACKENDS = sorted(path.name for path in (ROOT / "backends").iterdir() if path.name.startswith("kdns_"))
 
 
