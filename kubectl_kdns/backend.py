@@ -154,13 +154,18 @@ def backend_infos() -> dict[str, BackendInfo]:
     return rows
 
 
-def load_backend(name: str) -> Backend:
-    """The backend of that name; UsageError with a suggestion when there is none."""
-    import importlib
-
+def find_backend(name: str) -> BackendInfo:
+    """The row of that name; UsageError with a suggestion when there is none."""
     infos = backend_infos()
     if name not in infos:
         hint = did_you_mean(name, list(infos)) or f"backends are: {', '.join(infos)}"
         raise UsageError(f"there is no backend {name!r}", hint=hint)
-    backend: Backend = importlib.import_module(infos[name].module).BACKEND
+    return infos[name]
+
+
+def load_backend(name: str) -> Backend:
+    """The backend of that name, imported."""
+    import importlib
+
+    backend: Backend = importlib.import_module(find_backend(name).module).BACKEND
     return backend

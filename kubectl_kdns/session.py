@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TextIO
 
-from kubectl_kdns.backend import Plan, Scope, Source, backend_infos, load_backend
+from kubectl_kdns.backend import Plan, Scope, Source, backend_infos, find_backend, load_backend
 from kubectl_kdns.errors import InputError
 from kubectl_kdns.filter import Filter, parse_filter
 from kubectl_kdns.filter.explain import explain
@@ -78,6 +79,8 @@ class StreamRequest:
 def run_stream(request: StreamRequest, out: TextIO, err: TextIO) -> int:
     """Runs it; data to `out`, status to `err`. Returns the exit status; raises KdnsError."""
     filter_ = parse_filter(flags_expression(request.filters))
+    for name in request.backends:
+        find_backend(name)
     if request.explain_filter:
         out.write(explain_text(request, filter_))
         return 0
@@ -146,7 +149,7 @@ class Recorded:
                 raise _unknown_kind(item)
             kinds.append(f"{item.name} ({backend.name})")
             plan: Plan = backend.plan(filter_)
-            self._opened.append(lambda b=backend, i=item, p=plan: b.decode(i.stream, scope, p))
+            self._opened.append(partial(backend.decode, item.stream, scope, plan))
         self.description = f"reading {', '.join(kinds)}"
 
     @property
@@ -186,5 +189,7 @@ def explain_text(request: StreamRequest, filter_: Filter) -> str:
         if request.backends and name not in request.backends:
             continue
         takes = load_backend(name).plan(filter_).takes
-        lines.append(f"{info.name:10} {'; '.join(takes) if takes else 'takes nothing over: all events are read'}")
+        lines.append(
+            f"{info.name:10} {'; '.join(takes) if takes else 'takes nothing over: all events are read'}"
+        )
     return "\n".join(lines) + "\n"

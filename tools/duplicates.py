@@ -33,7 +33,13 @@ def bodies(tree: ast.AST) -> list[list[ast.stmt]]:
                 for name in ("body", "orelse", "finalbody"):
                     body = getattr(node, name, None)
                     if isinstance(body, list) and body and isinstance(body[0], ast.stmt):
-                        found.append([s for s in body if not isinstance(s, ast.Import | ast.ImportFrom | ast.FunctionDef)])
+                        found.append(
+                            [
+                                s
+                                for s in body
+                                if not isinstance(s, ast.Import | ast.ImportFrom | ast.FunctionDef)
+                            ]
+                        )
     return found
 
 
@@ -49,8 +55,8 @@ def main() -> int:
                         where = f"{path.relative_to(ROOT)}:{run[0].lineno}-{run[-1].end_lineno}"
                         places["".join(map(shape, run))].add(where)
     pairs = sorted(sorted(where) for where in places.values() if len(where) > 1)
-    for where in pairs:
-        print("the same shape:", " ~ ".join(where))
+    for pair in pairs:
+        print("the same shape:", " ~ ".join(pair))
     return bool(pairs)
 
 

@@ -44,7 +44,11 @@ def flag_line(item: Any) -> str:
     shown = f" (default {default})" if default not in (None, "", (), False, 0, "0") else ""
     left = f"  {names}{value}"
     text = textwrap.wrap(meta["help"] + shown, WIDTH - NAME_WIDTH - 2)
-    lines = [f"{left:<{NAME_WIDTH + 2}}{text[0]}"] if len(left) < NAME_WIDTH + 2 else [left, " " * (NAME_WIDTH + 2) + text[0]]
+    lines = (
+        [f"{left:<{NAME_WIDTH + 2}}{text[0]}"]
+        if len(left) < NAME_WIDTH + 2
+        else [left, " " * (NAME_WIDTH + 2) + text[0]]
+    )
     return "\n".join([*lines, *(" " * (NAME_WIDTH + 2) + line for line in text[1:])])
 
 
@@ -63,7 +67,9 @@ def command_page(name: str, summary: str) -> str:
     parts.append("Examples:\n" + textwrap.indent(textwrap.dedent(module.EXAMPLES).strip(), "  "))
     groups = [group for group in module.GROUPS if group is not ConnectionOptions]
     parts += [group_section(group) for group in groups if fields(group)]
-    positional = next((f.metadata["metavar"] for g in groups for f in fields(g) if not f.metadata["names"]), "")
+    positional = next(
+        (f.metadata["metavar"] for g in groups for f in fields(g) if not f.metadata["names"]), ""
+    )
     usage = f"Usage:\n  kubectl kdns {name} [flags]" + (f" {positional}" if positional else "")
     parts.append(usage)
     if ConnectionOptions in module.GROUPS:
@@ -84,10 +90,13 @@ def pages() -> dict[str, str]:
         "Usage:\n  kubectl kdns COMMAND [flags]",
         "kubectl kdns COMMAND --help tells more; kubectl kdns options lists kubectl's own flags.",
     ]
+    hidden = [item.metadata["names"][0] for item in fields(ConnectionOptions) if item.metadata["hidden"]]
     result = {"main.txt": "\n\n".join(main) + "\n"}
     result["options.txt"] = (
         "These flags of kubectl can be passed to any command that reaches a cluster:\n\n"
-        + "\n".join(flag_line(item) for item in fields(ConnectionOptions))
+        + "\n".join(flag_line(item) for item in fields(ConnectionOptions) if not item.metadata["hidden"])
+        + "\n\nAccepted without effect:\n"
+        + "\n".join(textwrap.wrap(", ".join(hidden), WIDTH))
         + "\n"
     )
     for name in COMMANDS:

@@ -18,16 +18,27 @@ def make(directory: Path) -> None:
     if sys.version_info < (3, 11):
         sys.exit(f"kdns needs Python 3.11 or newer, this is {sys.version.split()[0]}: make PYTHON=python3.11")
     python = directory / "bin" / "python"
-    if python.exists() and subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode == 0:
+    if (
+        python.exists()
+        and subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode == 0
+    ):
         return
     if importlib.util.find_spec("ensurepip"):
         venv.create(directory, with_pip=True, clear=True)
         return
     # Without ensurepip an environment has no pip, but another pip can install one into it.
     venv.create(directory, with_pip=False, clear=True)
-    for pip in ([sys.executable, "-m", "pip"], [shutil.which("pip3") or "pip3"], [shutil.which("uv") or "uv", "pip"]):
+    for pip in (
+        [sys.executable, "-m", "pip"],
+        [shutil.which("pip3") or "pip3"],
+        [shutil.which("uv") or "uv", "pip"],
+    ):
         target = ["--python", str(python)]
-        command = [*pip, "install", *target, "pip"] if pip[-1] == "pip" and "uv" in pip[0] else [*pip, *target, "install", "pip"]
+        command = (
+            [*pip, "install", *target, "pip"]
+            if pip[-1] == "pip" and "uv" in pip[0]
+            else [*pip, *target, "install", "pip"]
+        )
         try:
             if subprocess.run(command, capture_output=True).returncode == 0:
                 return

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import KdnsError, UsageError, did_you_mean
@@ -77,12 +78,13 @@ def _run(argv: list[str]) -> int:
         context_settings={"help_option_names": []},
     )
     app.command()(module.COMMAND)
-    usage_error = typer.BadParameter.__bases__[0]
+    # click's UsageError, wherever this version of typer keeps its click.
+    usage_error: Any = typer.BadParameter.__bases__[0]
     try:
         app(rest, prog_name=f"kubectl kdns {name}", standalone_mode=False)
     except usage_error as error:
         raise UsageError(
-            str(error.format_message()).rstrip("."),  # type: ignore[attr-defined]
+            str(error.format_message()).rstrip("."),
             hint=f"kubectl kdns {name} --help",
         ) from None
     except Exit as exit_:

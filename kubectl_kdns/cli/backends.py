@@ -7,14 +7,16 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from kubectl_kdns.backend import BackendInfo, Probe, backend_infos, load_backend, load_plugin
+from kubectl_kdns.backend import BackendInfo, Probe, backend_infos, find_backend, load_backend
 from kubectl_kdns.cli.groups import ConnectionOptions, CorednsOptions
 from kubectl_kdns.cli.options import command, flag
 from kubectl_kdns.cli.stream import connection_flags
 from kubectl_kdns.dns.names import safe_text
-from kubectl_kdns.errors import KdnsError, UsageError, did_you_mean
+from kubectl_kdns.errors import KdnsError, UsageError
 
-DESCRIPTION = "Only reads. For a backend that cannot work here the smallest change that would make it work is shown."
+DESCRIPTION = (
+    "Only reads. For a backend that cannot work here the smallest change that would make it work is shown."
+)
 EXAMPLES = """
 kubectl kdns backends
 kubectl kdns backends coredns --rbac | kubectl apply -f -
@@ -55,22 +57,25 @@ def probe_all(infos: list[BackendInfo], connection: ConnectionOptions) -> dict[s
     from kubectl_kdns.kube import connect
 
     live = [info for info in infos if info.live]
-    probes = {info.name: Probe(True, "reads files: kubectl kdns trace --from FILE") for info in infos if not info.live}
+    probes = {
+        info.name: Probe(True, "reads files: kubectl kdns trace --from FILE")
+        for info in infos
+        if not info.live
+    }
     try:
         cluster = connect(connection_flags(connection))
         probes |= {info.name: load_backend(info.name).probe(cluster) for info in live}
     except KdnsError as error:
-        probes |= {info.name: Probe(False, error.what, error.hint) for info in live if info.name not in probes}
+        probes |= {
+            info.name: Probe(False, error.what, error.hint) for info in live if info.name not in probes
+        }
     return probes
 
 
 def run(options: BackendsOptions, coredns: CorednsOptions, connection: ConnectionOptions) -> None:
     """Prints them."""
     infos = backend_infos()
-    for name in options.names:
-        if name not in infos:
-            raise UsageError(f"there is no backend {name!r}", hint=did_you_mean(name, list(infos)) or f"backends are: {', '.join(infos)}")
-    chosen = [info for info in infos.values() if not options.names or info.name in options.names]
+    chosen = [find_backend(name) for name in options.names] or list(backend_infos().values())
     if options.rbac:
         import yaml
 
@@ -80,7 +85,16 @@ def run(options: BackendsOptions, coredns: CorednsOptions, connection: Connectio
         raise UsageError(f"-o {options.output}: table or json")
     probes = probe_all(chosen, connection)
     if options.output == "json":
-        rows = [{"name": i.name, "summary": i.summary, "usable": probes[i.name].usable, "evidence": probes[i.name].evidence, "fix": probes[i.name].fix} for i in chosen]
+        rows = [
+            {
+                "name": i.name,
+                "summary": i.summary,
+                "usable": probes[i.name].usable,
+                "evidence": probes[i.name].evidence,
+                "fix": probes[i.name].fix,
+            }
+            for i in chosen
+        ]
         print(json.dumps(rows, indent=2))
         return
     for info in chosen:

@@ -44,16 +44,27 @@ class LogOptions:
 
     follow: bool = flag("-f", "--follow", help="Go on with what comes", default=False)
     tail: int | None = flag("--tail", metavar="N", help="Begin with the last N lines of each log")
-    previous: bool = flag("-p", "--previous", help="The log of the container before its restart", default=False)
+    previous: bool = flag(
+        "-p", "--previous", help="The log of the container before its restart", default=False
+    )
 
 
 @dataclass(frozen=True)
 class EnableOptions:
     """Switching the log on for a while."""
 
-    enable: bool = flag("--enable", help="Switch CoreDNS's log on, for the time of --for; the change is shown and confirmed first", default=False)
+    enable: bool = flag(
+        "--enable",
+        help="Switch CoreDNS's log on, for the time of --for; the change is shown and confirmed first",
+        default=False,
+    )
     yes: bool = flag("-y", "--yes", help="Do not ask", default=False)
-    dry_run: str = flag("--dry-run", metavar="client|server", help="Only show what --enable would change (-o yaml: the whole object)", default="")
+    dry_run: str = flag(
+        "--dry-run",
+        metavar="client|server",
+        help="Only show what --enable would change (-o yaml: the whole object)",
+        default="",
+    )
 
 
 GROUPS: list[type] = [

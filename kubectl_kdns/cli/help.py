@@ -2,12 +2,11 @@
 
 import os
 import sys
-from collections.abc import Sequence
 
 PAGES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pages")
 
 
-def print_help(argv: Sequence[str]) -> int:
+def print_help(argv: list[str]) -> int:
     """The page of the first word that is a command; of kdns itself when there is none. Exit status 0 or 2."""
     words = [word for word in argv if not word.startswith("-") and word != "help"]
     name = words[0] if words else "main"

@@ -60,7 +60,9 @@ def run(
     to = "" if record.file == "-" else record.file
     run_request(replace(request, output=replace(request.output, record_to=to)))
     if record.file != "-":
-        print(f"recorded to {record.file}; kubectl kdns trace --from {record.file} replays it", file=sys.stderr)
+        print(
+            f"recorded to {record.file}; kubectl kdns trace --from {record.file} replays it", file=sys.stderr
+        )
 
 
 COMMAND = command(GROUPS, run)

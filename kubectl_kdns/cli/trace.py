@@ -40,7 +40,12 @@ kubectl kdns trace --from capture.pcap --failed -o json
 class TraceOptions:
     """Where lookups come from, and from when."""
 
-    backend: tuple[str, ...] = flag("--backend", metavar="NAMES", help="auto (default), or backends by name: coredns (kubectl kdns backends lists them)", default=())
+    backend: tuple[str, ...] = flag(
+        "--backend",
+        metavar="NAMES",
+        help="auto (default), or backends by name: coredns (kubectl kdns backends lists them)",
+        default=(),
+    )
     last: int | None = flag("--last", metavar="N", help="Begin with the last N lookups of the past")
     follow: bool = flag("-f", "--follow", help="Go on with what comes (the default)", default=False)
     no_follow: bool = flag("--no-follow", help="End with the history of --since or --last", default=False)
@@ -65,7 +70,9 @@ def bounds_of(options: TraceOptions, stream: StreamOptions, inputs: InputOptions
         raise UsageError("--follow and --no-follow together", hint="leave out one of them")
     history = bool(stream.since) or options.last is not None
     if options.no_follow and not history and not inputs.from_:
-        raise UsageError("--no-follow without history would show nothing", hint="add --since 10m or --last 100")
+        raise UsageError(
+            "--no-follow without history would show nothing", hint="add --since 10m or --last 100"
+        )
     return Bounds(
         history=history,
         follow=not options.no_follow,

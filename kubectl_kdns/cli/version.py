@@ -13,7 +13,9 @@ from kubectl_kdns.cli.stream import connection_flags
 from kubectl_kdns.errors import KdnsError, UsageError
 from kubectl_kdns.model import API_VERSION
 
-DESCRIPTION = "The cluster is asked for its version; when it cannot be reached that is said, and is no failure."
+DESCRIPTION = (
+    "The cluster is asked for its version; when it cannot be reached that is said, and is no failure."
+)
 EXAMPLES = """
 kubectl kdns version
 kubectl kdns version --client -o json
