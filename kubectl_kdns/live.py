@@ -1,4 +1,4 @@
-"""Live runs: connects, starts the directory, chooses backends, and wraps a temporary change around the run."""
+"""Live runs: connects, starts the directory, chooses backends, wraps a temporary change around the run."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def await_directory(feed: DirectoryFeed, filter_: Filter) -> None:
         raise KdnsError(
             f"the filter needs the names of pods, and they were not listed within {DIRECTORY_WAIT_S:.0f} s",
             cause=feed.trouble or "the API server is slow",
-            hint="kubectl get pods -A --chunk-size=500 >/dev/null (how long does it take?), or filter by client.ip",
+            hint="time kubectl get pods -A >/dev/null, or filter by client.ip instead",
         )
 
 

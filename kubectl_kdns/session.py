@@ -40,7 +40,7 @@ class StreamRequest:
 
     connection: ConnectionFlags
     filters: FilterFlags
-    output: PrinterOptions = PrinterOptions()
+    output: PrinterOptions = field(default_factory=PrinterOptions)
     explain_filter: bool = False
     backends: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ COMMANDS = {
 }
 
 
-class Exit(Exception):  # noqa: N818 - not an error: how a command says its exit status
+class Exit(Exception):
     """Ends the program with this status, everything having been said."""
 
     def __init__(self, status: int) -> None:

@@ -72,9 +72,8 @@ def probe_all(infos: list[BackendInfo], connection: ConnectionOptions) -> dict[s
     return probes
 
 
-def run(options: BackendsOptions, coredns: CorednsOptions, connection: ConnectionOptions) -> None:
+def run(options: BackendsOptions, _coredns: CorednsOptions, connection: ConnectionOptions) -> None:
     """Prints them."""
-    infos = backend_infos()
     chosen = [find_backend(name) for name in options.names] or list(backend_infos().values())
     if options.rbac:
         import yaml

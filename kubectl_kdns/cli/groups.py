@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from kubectl_kdns.cli.options import flag
 
-
 # Aliases and scripts carry flags that have no meaning here (kube.flags.IGNORED_FLAGS says why).
 _IGNORED = "Accepted, because kubectl has it; without effect"
 
