@@ -12,7 +12,7 @@ import struct
 import sys
 import time
 
-TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33, "HTTPS": 65}
+TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33}
 RCODES = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"]
 
 
@@ -30,7 +30,8 @@ def labels(name: str) -> list[bytes]:
 def query(name: str, qtype: str) -> tuple[int, bytes]:
     number = random.randrange(65536)
     question = b"".join(bytes([len(part)]) + part for part in labels(name)) + b"\0"
-    return number, struct.pack(">6H", number, 0x0100, 1, 0, 0, 0) + question + struct.pack(">2H", TYPES[qtype], 1)
+    header = struct.pack(">6H", number, 0x0100, 1, 0, 0, 0)
+    return number, header + question + struct.pack(">2H", TYPES[qtype], 1)
 
 
 def exchange(server: str, payload: bytes, tcp: bool, timeout_s: float) -> bytes:

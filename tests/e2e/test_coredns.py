@@ -9,7 +9,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from e2e.world import SELECTOR, Asked, Running, World
+
+from e2e.world import SELECTOR, Asked, Running, World, collect
 
 MIX: list[list[str]] = [
     ["-n", "140", "-rate", "200", "-random", "ok.test"],
@@ -47,9 +48,7 @@ def ask_all(world: World) -> list[Asked]:
     first = next(iter(world.clients.values()))
     total = sum(int(a[1]) if a[0] == "-n" else 1 for a in MIX) * len(world.clients)
     started.append((first, world.start_asking(first, ["-n", str(997 - total), "ok.test"])))
-    from e2e.world import asked_of
-
-    return [asked for pod, process in started for asked in asked_of(pod, process.communicate(timeout=120)[0])]
+    return collect(started)
 
 
 def settle(running: Running, world: World, wanted: int, timeout_s: float = 20) -> list[dict[str, Any]]:
@@ -86,8 +85,13 @@ def test_servfail_of_every_cause_with_its_upstream(world: World) -> None:
     )
     asked = [
         a
-        for name, n in (("servfail.test", "10"), ("refuse.test", "10"), ("hole.test", "4"), ("drop.test", "5"))
-        for a in world.ask(["-n", n, "-rate", "100", "-t", "8s" if name == "hole.test" else "1s", "-random", name])
+        for name, n, wait in (
+            ("servfail.test", "10", "1s"),
+            ("refuse.test", "10", "1s"),
+            ("hole.test", "4", "8s"),
+            ("drop.test", "5", "1s"),
+        )
+        for a in world.ask(["-n", n, "-rate", "100", "-t", wait, "-random", name])
     ]
     truth = Counter(key(a) for a in asked if a.rcode == "SERVFAIL")
     records = settle(running, world, len(truth))
@@ -129,12 +133,6 @@ def steady(world: World, seconds: int) -> list[Any]:
     """Starts 100 lookups a second from every client for so many seconds."""
     arguments = ["-n", str(100 * seconds), "-rate", "100", "-t", "1s", "-random", "ok.test"]
     return [(pod, world.start_asking(pod, arguments)) for pod in world.clients.values()]
-
-
-def collect(started: list[Any]) -> list[Asked]:
-    from e2e.world import asked_of
-
-    return [a for pod, process in started for a in asked_of(pod, process.communicate(timeout=120)[0])]
 
 
 def pod_deleted(world: World) -> None:

@@ -1,4 +1,4 @@
-"""A small DNS world in a namespace of its own: two CoreDNS, an upstream that misbehaves, clients on every node.
+"""A small DNS world in its own namespace: two CoreDNS, an upstream that misbehaves, clients on every node.
 
 Works in any cluster that KUBECONFIG names; nothing outside the namespace is changed. The clients need an
 image with `dnsq` (the lab's) or, with KDNS_E2E_IMAGE naming an image with python3 (`python:3.12-alpine` on
@@ -29,7 +29,7 @@ LINE = re.compile(
 
 UPSTREAM = """
 .:53 {
-    template IN A ok.test { 
+    template IN A ok.test {
         answer "{{ .Name }} 60 IN A 192.0.2.7"
     }
     template IN AAAA ok.test {
@@ -146,7 +146,8 @@ class World:
         return json.loads(self.kubectl("-n", self.namespace, "get", *args, "-o", "json"))
 
     def apply(self, *objects: dict[str, Any]) -> None:
-        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        items = {"apiVersion": "v1", "kind": "List", "items": objects}
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(items))
 
     def open(self) -> None:
         image = self._coredns_image()
@@ -154,22 +155,24 @@ class World:
         self.apply(
             self._corefile("upstream", UPSTREAM),
             self._deployment("upstream", image, 1),
-            self._service("upstream"),
             self._clients(),
         )
-        self.upstream = self.get("service", "upstream")["spec"]["clusterIP"]
+        self.kubectl("-n", self.namespace, "rollout", "status", "deployment/upstream", "--timeout=120s")
+        # The pod's own address: a closed port of it refuses, one of a Service's address may not.
+        self.upstream = self.get("pods", "-l", "app=kdns-e2e-upstream")["items"][0]["status"]["podIP"]
         self.apply(
             self._corefile("dns", self.corefile()), self._deployment("dns", image, 2), self._service("dns")
         )
         self.server = self.get("service", "dns")["spec"]["clusterIP"]
-        for kind in ("deployment/upstream", "deployment/dns", "daemonset/client"):
+        for kind in ("deployment/dns", "daemonset/client"):
             self.kubectl("-n", self.namespace, "rollout", "status", kind, "--timeout=120s")
         pods = self.get("pods", "-l", "app=kdns-e2e-client")["items"]
         self.clients = {pod["spec"]["nodeName"]: pod["metadata"]["name"] for pod in pods}
         if self.python_asks():
             script = Path(__file__).with_name("asker.py").read_text()
             for pod in self.clients.values():
-                self.kubectl("-n", self.namespace, "exec", "-i", pod, "--", "sh", "-c", "cat >/tmp/asker.py", stdin=script)
+                write = ("exec", "-i", pod, "--", "sh", "-c", "cat >/tmp/asker.py")
+                self.kubectl("-n", self.namespace, *write, stdin=script)
         self.wait(lambda: all(a.rcode == "NOERROR" for a in self.ask(["ok.test"])), "DNS of the test answers")
 
     def corefile(self) -> str:
@@ -192,13 +195,11 @@ class World:
     def ask(self, arguments: Sequence[str], pods: Sequence[str] = ()) -> list[Asked]:
         """Asks from all client pods (or those) at once; one entry a lookup."""
         running = [(pod, self.start_asking(pod, arguments)) for pod in pods or list(self.clients.values())]
-        return [asked for pod, process in running for asked in asked_of(pod, process.communicate(timeout=120)[0])]
+        return collect(running)
 
-    def kdns(self, *args: str, check: bool = True, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs kdns to its end against the CoreDNS of this world."""
-        done = subprocess.run(
-            [KDNS, *args], capture_output=True, text=True, timeout=200, check=False, env={**os.environ, **(env or {})}
-        )
+    def kdns(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs kdns to its end."""
+        done = subprocess.run([KDNS, *args], capture_output=True, text=True, timeout=200, check=False)
         assert not check or done.returncode == 0, f"kdns {' '.join(args)}: {done.returncode}\n{done.stderr}"
         return done
 
@@ -211,7 +212,9 @@ class World:
         tag = secrets.token_hex(4)
         out_path, err_path = self.directory / f"{tag}.out", self.directory / f"{tag}.err"
         with out_path.open("w") as out, err_path.open("w") as err:
-            process = subprocess.Popen([KDNS, *args], stdout=out, stderr=err, stdin=subprocess.DEVNULL, text=True)
+            process = subprocess.Popen(
+                [KDNS, *args], stdout=out, stderr=err, stdin=subprocess.DEVNULL, text=True
+            )
         running = Running(process, out_path, err_path)
         if ready:
             self.wait(lambda: ready in running.stderr() or process.poll() is not None, f"kdns says {ready!r}")
@@ -241,7 +244,8 @@ class World:
         return {"name": name, "namespace": self.namespace, "labels": {"app": f"kdns-e2e-{name}"}}
 
     def _corefile(self, name: str, text: str) -> dict[str, Any]:
-        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": self._meta(name), "data": {"Corefile": text}}
+        data = {"Corefile": text}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": self._meta(name), "data": data}
 
     def _service(self, name: str) -> dict[str, Any]:
         ports = [{"name": p.lower(), "port": 53, "protocol": p} for p in ("UDP", "TCP")]
@@ -273,7 +277,9 @@ class World:
             "containers": [container],
             "volumes": [{"name": "config", "configMap": {"name": name}}],
         }
-        return self._workload("Deployment", name, spec) | {"spec": self._workload("Deployment", name, spec)["spec"] | {"replicas": replicas}}
+        deployment = self._workload("Deployment", name, spec)
+        deployment["spec"]["replicas"] = replicas
+        return deployment
 
     def _clients(self) -> dict[str, Any]:
         container = {
@@ -282,7 +288,8 @@ class World:
             "imagePullPolicy": "IfNotPresent",
             "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 3600 & wait; done"],
         }
-        return self._workload("DaemonSet", "client", {"terminationGracePeriodSeconds": 1, "containers": [container]})
+        spec = {"terminationGracePeriodSeconds": 1, "containers": [container]}
+        return self._workload("DaemonSet", "client", spec)
 
     def _workload(self, kind: str, name: str, pod: dict[str, Any]) -> dict[str, Any]:
         labels = {"app": f"kdns-e2e-{name}"}
@@ -293,6 +300,11 @@ class World:
             "metadata": self._meta(name),
             "spec": {"selector": {"matchLabels": labels}, "template": template},
         }
+
+
+def collect(running: Sequence[tuple[str, subprocess.Popen[str]]]) -> list[Asked]:
+    """Waits for asking programs and gives their lookups."""
+    return [a for pod, process in running for a in asked_of(pod, process.communicate(timeout=120)[0])]
 
 
 def asked_of(pod: str, output: str) -> list[Asked]:
