@@ -16,9 +16,10 @@ from msgspec import UNSET, structs
 
 from kubectl_kdns.errors import UsageError, did_you_mean
 from kubectl_kdns.fields import BY_PATH, Field
-from kubectl_kdns.model import Answer, Lookup, Message
+from kubectl_kdns.model import Answer, Lookup, Maybe, Message
 
-Cell = Callable[[Lookup | Message], str]
+Row = Lookup | Message
+Cell = Callable[[Row], str]
 Value = Callable[[Any], Any]
 
 EMPTY_LIST = "[]"
@@ -67,15 +68,19 @@ def make_cell(path: Path, absent: str) -> Cell:
     value = _getter(path.field.path.split("."))
     text = _text_function(path)
 
-    def cell(record: Lookup | Message) -> str:
+    def string(record: Row) -> str:
+        found: Maybe[str] = value(record)
+        return absent if found is UNSET else found
+
+    def cell(record: Row) -> str:
         found = value(record)
         return absent if found is UNSET else text(found)
 
     if path.index is None:
-        return cell
+        return string if path.field.type == "string" else cell
     index = path.index
 
-    def element(record: Lookup | Message) -> str:
+    def element(record: Row) -> str:
         found = value(record)
         return absent if found is UNSET or len(found) <= index else text([found[index]])
 
@@ -97,20 +102,18 @@ def _getter(names: list[str]) -> Value:
 
 def _text_function(path: Path) -> Callable[[Any], str]:
     kind = path.field.type
-    if kind == "string":
-        return str
     if kind == "bool":
         return lambda value: "true" if value else "false"
     if kind == "double":
         return decimal
-    if kind == "int":
-        return str
+    if kind == "list<string>":
+        return _joined
+    if path.part:
+        part = path.part
+        return lambda answers: _joined([getattr(answer, part) for answer in answers])
     if kind == "list<answer>":
-        if path.part:
-            part = path.part
-            return lambda answers: _joined([getattr(answer, part) for answer in answers])
         return lambda answers: _joined([f"{answer.type} {answer.data}" for answer in answers])
-    return _joined
+    return str
 
 
 def _joined(values: list[Any]) -> str:

@@ -22,7 +22,7 @@ class Clock(Protocol):
 
     @property
     def width(self) -> int: ...
-    def __call__(self, time: Maybe[str]) -> str: ...
+    def text(self, time: Maybe[str]) -> str: ...
 
 
 def make_clock(options: OutputOptions, *, short: bool = False) -> Clock | None:
@@ -50,7 +50,7 @@ class WallClock:
             return len("11-23T10:00:00" if self.dated else "10:00:00")
         return len("2026-11-23T10:00:00.000" if self.dated else "10:00:00.000")
 
-    def __call__(self, time: Maybe[str]) -> str:
+    def text(self, time: Maybe[str]) -> str:
         if time is UNSET:
             return "-"
         if len(time) != _NORMAL_LENGTH:
@@ -87,7 +87,7 @@ class RelativeClock:
     def __init__(self) -> None:
         self._first_ns: int | None = None
 
-    def __call__(self, time: Maybe[str]) -> str:
+    def text(self, time: Maybe[str]) -> str:
         if time is UNSET:
             return "-"
         try:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kubectl_kdns.output.cells import Cell
-from kubectl_kdns.output.rows import Row
 
-Cut = Callable[[str, int, str], str]
+Shorten = Callable[[str, str], str]
+
+_CLUSTER_DOMAIN = ".cluster.local"
+# What a ReplicaSet and its pod append to the Deployment's name, in the alphabet of SafeEncodeString.
+_POD_HASHES = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}-([bcdfghjklmnpqrstvwxz2456789]{5})")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """`width` is enough for most texts; `least` is what it gets at worst, 0 means `width`, it never shrinks.
 
-    Of the columns for which a terminal has no room those with the highest `rank` go first. `color` gives
-    the SGR parameters for a record and its text.
+    Of the columns for which a terminal has no room those with the highest `rank` go first. `shorten` leaves
+    out of a text that is too long what tells least, before it is cut. `color` gives the SGR parameters for
+    a text.
     """
 
     title: str
@@ -25,7 +30,8 @@ class Column:
     width: int
     least: int = 0
     rank: int = 0
-    color: Callable[[Row, str], str] | None = None
+    shorten: Shorten | None = None
+    color: Callable[[str], str] | None = None
 
 
 def fit(columns: Sequence[Column], width: int, gap: int) -> list[tuple[Column, int]]:
@@ -52,8 +58,19 @@ def _least_width(columns: Sequence[Column], gap: int) -> int:
     return sum(map(_least, columns)) + gap * (len(columns) - 1)
 
 
+def shorten_pod(text: str, ellipsis: str) -> str:
+    """`shop/cart-7d9f8b6c5-x2x4v` as `shop/cart…x2x4v`: the ReplicaSet's hash tells least."""
+    match = _POD_HASHES.search(text)
+    return f"{text[: match.start()]}{ellipsis}{match[1]}" if match and match.end() == len(text) else text
+
+
+def shorten_name(text: str, ellipsis: str) -> str:
+    """`cart.shop.svc.cluster.local` as `cart.shop.svc…`."""
+    return text.removesuffix(_CLUSTER_DOMAIN) + ellipsis if text.endswith(_CLUSTER_DOMAIN) else text
+
+
 def cut_middle(text: str, width: int, ellipsis: str) -> str:
-    """Both ends of a name tell something: `cart-7d9f8b…-x2x4v`. Texts of pods and names are ASCII."""
+    """The ends of an ASCII text, more of its beginning, in exactly `width` columns: `api.exam…p.svc`."""
     kept = width - len(ellipsis)
     if kept < 2:
         return text[:width]

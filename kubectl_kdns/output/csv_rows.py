@@ -11,9 +11,9 @@ import csv
 import io
 from typing import IO, TextIO
 
-from kubectl_kdns.output.cells import make_cell, parse_path
+from kubectl_kdns.output.cells import Row, make_cell, parse_path
 from kubectl_kdns.output.options import OutputOptions
-from kubectl_kdns.output.rows import Row, RowOutput
+from kubectl_kdns.output.rows import RowOutput
 
 DEFAULT_COLUMNS = (
     "time", "backend", "node", "hop", "side", "status", "latency_ms", "tries", "transport",

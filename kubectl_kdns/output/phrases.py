@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from msgspec import UNSET, UnsetType
 
-from kubectl_kdns.model import Client, Lookup, Loss, Maybe, Message, Notice, Server
+from kubectl_kdns.model import Answer, Client, Lookup, Loss, Maybe, Message, Notice, Server
 from kubectl_kdns.output.clock import Clock
 from kubectl_kdns.times import format_duration
 
 ABSENT = "-"
 INFERRED = "~"  # behind a value that was concluded, not seen
 DNS_PORT = 53
+_MINUTE_MS = 60_000
 
+_RCODE_TELLS_MORE = ("answered", "unwritten", ABSENT)  # than these words
 _LOSS_REASONS = {
     "ring_full": "the agent's buffer was full",
     "log_rotated": "the log was rotated",
@@ -73,32 +77,36 @@ def process_name(client: Maybe[Client]) -> str:
     return (process.name or ABSENT) + ("" if process.pid is UNSET else f"[{process.pid}]")
 
 
+@lru_cache(maxsize=8192)
+def _duration(milliseconds: str) -> str:
+    return format_duration(round(float(milliseconds) * 1_000_000))
+
+
 def result(record: Lookup | Message) -> str:
     """The rcode of what was answered, else the status; a message is a `query` or has an rcode."""
     dns = record.dns
     rcode = UNSET if dns is UNSET else dns.rcode
-    if type(record) is Message:
-        text = rcode if record.direction == "response" and rcode else record.direction or ABSENT
-        paths = ("dns.rcode",)
+    if isinstance(record, Message):
+        word = record.direction or ABSENT
+        shows_rcode = word == "response"
     else:
-        assert isinstance(record, Lookup)
-        status = record.status
+        word = record.status or ABSENT
         # An unwritten answer whose rcode was concluded, as from CoreDNS's error line, has one to show.
-        text = rcode if rcode and status in ("answered", "unwritten", UNSET) else status or ABSENT
-        paths = ("dns.rcode",) if text is rcode else ("status",)
-    if record.inferred and paths[0] in record.inferred:
-        return text + INFERRED
-    return text
+        shows_rcode = word in _RCODE_TELLS_MORE
+    if shows_rcode and rcode:
+        word, path = rcode, "dns.rcode"
+    else:
+        path = "status"
+    return word + INFERRED if record.inferred and path in record.inferred else word
 
 
 def latency(record: Lookup | Message) -> str:
-    if type(record) is Message:
-        return ABSENT
-    assert isinstance(record, Lookup)
-    latency_ms = record.latency_ms
+    """`1.23ms`."""
+    latency_ms = UNSET if isinstance(record, Message) else record.latency_ms
     if latency_ms is UNSET:
         return ABSENT
-    text = format_duration(round(latency_ms * 1_000_000))
+    # Three digits are what the text has; beyond a minute it has more.
+    text = _duration(f"{latency_ms:.3g}" if latency_ms < _MINUTE_MS else str(latency_ms))
     return text + INFERRED if record.inferred and "latency_ms" in record.inferred else text
 
 
@@ -112,13 +120,15 @@ def detail(record: Lookup | Message) -> str:
             parts.append("late")
     if record.error is not UNSET:
         parts.append(_cause(record))
+    elif type(record) is Lookup and record.status == "unwritten":
+        parts.append("SERVFAIL or dropped")  # all that CoreDNS's `- - 0` says
     elif record.policy is not UNSET and record.policy.verdict not in (UNSET, "FORWARDED"):
         words = (record.policy.name, record.policy.verdict)
         parts.append(" ".join(["policy", *[word for word in words if word]]))
     dns = record.dns
     if dns is not UNSET:
         if dns.answers:
-            parts.append(", ".join([answer.data for answer in dns.answers]))
+            parts.append(dns.answers[0].data if len(dns.answers) == 1 else _answers(dns.answers))
         elif dns.resolved_ips:
             parts.append(", ".join(dns.resolved_ips))
         elif dns.rcode == "NOERROR" and (
@@ -130,6 +140,12 @@ def detail(record: Lookup | Message) -> str:
     if record.error is UNSET and record.upstream is not UNSET:
         parts.append(f"via {address(record.upstream.ip, record.upstream.port)}")
     return ", ".join(parts)
+
+
+def _answers(answers: list[Answer]) -> str:
+    """The data, addresses before the aliases that lead to them."""
+    data = [answer.data for answer in answers if answer.type != "CNAME"]
+    return ", ".join(data + [f"CNAME {answer.data}" for answer in answers if answer.type == "CNAME"])
 
 
 def _cause(record: Lookup | Message) -> str:
@@ -169,10 +185,10 @@ def _why(loss: Loss) -> str:
 
 def _when(loss: Loss, clock: Clock) -> str:
     if loss.from_ and loss.until:
-        return f", between {clock(loss.from_)} and {clock(loss.until)}"
+        return f", between {clock.text(loss.from_)} and {clock.text(loss.until)}"
     if loss.from_:
-        return f", from {clock(loss.from_)} on"
-    return f", until {clock(loss.until)}" if loss.until else ""
+        return f", from {clock.text(loss.from_)} on"
+    return f", until {clock.text(loss.until)}" if loss.until else ""
 
 
 def notice_line(notice: Notice) -> str:

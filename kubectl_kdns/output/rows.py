@@ -8,12 +8,11 @@ from typing import IO, TextIO
 import msgspec
 
 from kubectl_kdns.model import Lookup, Loss, Message, Notice, Record, Summary
+from kubectl_kdns.output.cells import Row
 from kubectl_kdns.output.clock import WallClock, make_clock
 from kubectl_kdns.output.options import YELLOW, OutputOptions, paint
 from kubectl_kdns.output.phrases import loss_line, notice_line
 from kubectl_kdns.output.summary_text import summary_text
-
-Row = Lookup | Message
 
 
 class RowOutput:
@@ -48,8 +47,13 @@ class RowOutput:
         """Called after the last write."""
 
     def print_text(self, text: str) -> None:
-        # safe_text leaves letters of any script alone; where the encoding lacks one, its code is shown.
-        self._out.write(text.encode(self.options.encoding, "backslashreplace"))
+        self._out.write(self._encoded(text))
+
+    def _encoded(self, text: str) -> bytes:
+        """safe_text leaves letters of any script alone; where the encoding lacks one, its code is shown."""
+        if not self.options.unicode:
+            text = text.replace("µs", "us")
+        return text.encode(self.options.encoding, "backslashreplace")
 
     def _print(self, rows: list[Row]) -> None:
         if rows:
@@ -63,8 +67,7 @@ class RowOutput:
             text = paint(loss_line(record, self._err_clock), color) + "\n"
         else:
             text = paint(notice_line(record), color) + "\n"
-        encoding = self.options.encoding
-        self._err.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        self._err.write(self._encoded(text).decode(self.options.encoding))
         self._err.flush()
 
     def _summary(self, summary: Summary) -> str:

@@ -101,7 +101,7 @@ def _top_texts(top: Sequence[NameCount], lookups: int, distinct: Maybe[int]) -> 
 
 
 def _slow_text(slow: SlowLookup, clock: Clock) -> str:
-    words = [_duration(slow.latency_ms), clock(slow.time), slow.name or ABSENT, slow.type or ABSENT]
+    words = [_duration(slow.latency_ms), clock.text(slow.time), slow.name or ABSENT, slow.type or ABSENT]
     return "  ".join([*words, slow.client or ABSENT])
 
 

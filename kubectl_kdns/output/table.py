@@ -12,15 +12,24 @@ from typing import IO, TextIO
 from msgspec import UNSET
 
 from kubectl_kdns.fields import Field
-from kubectl_kdns.model import Lookup
 from kubectl_kdns.output import phrases
-from kubectl_kdns.output.cells import Path, make_cell, parse_path
+from kubectl_kdns.output.cells import Path, Row, make_cell, parse_path
 from kubectl_kdns.output.clock import Clock, make_clock
-from kubectl_kdns.output.columns import Column, cut_end, cut_middle, display_width, fit
+from kubectl_kdns.output.columns import (
+    Column,
+    cut_end,
+    cut_middle,
+    display_width,
+    fit,
+    shorten_name,
+    shorten_pod,
+)
 from kubectl_kdns.output.options import BOLD, RED, YELLOW, OutputOptions, paint
-from kubectl_kdns.output.rows import Row, RowOutput
+from kubectl_kdns.output.rows import RowOutput
+from kubectl_kdns.times import parse_duration
 
-NARROW = 100  # below so many columns a terminal gets no milliseconds and single spaces between columns
+NARROW = 100  # below so many columns a terminal gets no milliseconds
+REMEMBERED = 8192  # texts a column
 SLOW_MS, VERY_SLOW_MS = 100.0, 1000.0
 
 _NO_TROUBLE = frozenset(("NOERROR", "answered", "pending", "query", "response", phrases.ABSENT))
@@ -34,7 +43,7 @@ _PATH_WIDTHS = {
 }
 
 
-def result_color(_row: Row, text: str) -> str:
+def result_color(text: str) -> str:
     """Red for what failed, yellow for a name that does not exist."""
     word = text.removesuffix(phrases.INFERRED)
     if word in _NO_TROUBLE:
@@ -42,17 +51,29 @@ def result_color(_row: Row, text: str) -> str:
     return YELLOW if word == "NXDOMAIN" else RED
 
 
-def latency_color(row: Row, _text: str) -> str:
-    if not isinstance(row, Lookup) or row.latency_ms is UNSET or row.latency_ms < SLOW_MS:
+def latency_color(text: str) -> str:
+    """Of the text of a duration (`123ms`)."""
+    if text == phrases.ABSENT:
         return ""
-    return YELLOW if row.latency_ms < VERY_SLOW_MS else RED
+    return _slowness(parse_duration(text.removesuffix(phrases.INFERRED)) / 1_000_000)
 
 
-_FIELD_COLORS = {"dns.rcode": result_color, "status": result_color, "latency_ms": latency_color}
+def _milliseconds_color(text: str) -> str:
+    return "" if text == phrases.ABSENT else _slowness(float(text))
+
+
+def _slowness(latency_ms: float) -> str:
+    if latency_ms < SLOW_MS:
+        return ""
+    return YELLOW if latency_ms < VERY_SLOW_MS else RED
+
+
+_FIELD_COLORS = {"dns.rcode": result_color, "status": result_color, "latency_ms": _milliseconds_color}
 
 
 def time_column(clock: Clock) -> Column:
-    return Column("TIME", lambda row: clock(row.time), clock.width, rank=8)
+    text = clock.text
+    return Column("TIME", lambda row: text(row.time), clock.width, rank=8)
 
 
 def field_column(path: Path, title: str, absent: str) -> Column:
@@ -71,7 +92,7 @@ class Table(RowOutput):
         self._width = options.width if self.fitted else None
         narrow = self._width is not None and self._width < NARROW
         self._clock = make_clock(options, short=narrow)
-        self._gap = " " if narrow else "  "
+        self._gap = " " if self._width is not None else "  "
         self._header_due = options.headers
         self._lay_out()
 
@@ -87,32 +108,29 @@ class Table(RowOutput):
             ]
         return [
             *([] if clock is None else [time_column(clock)]),
-            Column("CLIENT", lambda row: phrases.client_name(row.client), 36, least=12, rank=3),
-            Column("NAME", _question_name, 48, least=16, rank=1),
+            Column("CLIENT", lambda row: phrases.client_name(row.client), 32, 12, 3, shorten_pod),
+            Column("NAME", _question_name, 48, 16, 1, shorten_name),
             Column("TYPE", _question_type, 5, rank=6),
             Column("STATUS", phrases.result, 10, color=result_color),
             Column("LATENCY", phrases.latency, 7, rank=5, color=latency_color),
-            Column("SERVER", lambda row: phrases.server_name(row.server), 28, least=14, rank=9),
-            Column("DETAIL", phrases.detail, 48, least=15, rank=4),
+            Column("SERVER", lambda row: phrases.server_name(row.server), 26, 13, 9, shorten_pod),
+            Column("DETAIL", phrases.detail, 48, 15, 4),
         ]
 
     def rows_text(self, rows: list[Row]) -> str:
-        lines = []
+        lines = self._lines(rows)
+        if self._clock is not None and self._clock.dated is not self._dated:
+            self._lay_out()  # a time of another day came: from here on with dates
+            lines = self._lines(rows)
         if self._header_due:
             self._header_due = False
-            first = self._line(rows[0])  # the first row may bring dates, which change the layout
-            lines = [self._header(), first]
-            rows = rows[1:]
-        lines += [self._line(row) for row in rows]
+            lines.insert(0, self._header())
         lines.append("")
         return "\n".join(lines)
 
-    def _line(self, row: Row) -> str:
-        line = self._gap.join([text(row) for text in self._texts]).rstrip()
-        if self._clock is not None and self._clock.dated is not self._dated:
-            self._lay_out()
-            return self._line(row)
-        return line
+    def _lines(self, rows: list[Row]) -> list[str]:
+        join, cells = self._gap.join, self._cells
+        return [join([finished[cell(row)] for cell, finished in cells]).rstrip() for row in rows]
 
     def _lay_out(self) -> None:
         self._dated = self._clock is not None and self._clock.dated
@@ -122,8 +140,9 @@ class Table(RowOutput):
         else:
             chosen = fit(columns, self._width, len(self._gap))
         self._chosen = chosen
-        self._texts = [
-            self._text_function(column, width, last=column is chosen[-1][0]) for column, width in chosen
+        self._cells = [
+            (column.cell, self._finished(column, width, last=column is chosen[-1][0]))
+            for column, width in chosen
         ]
 
     def _header(self) -> str:
@@ -134,32 +153,36 @@ class Table(RowOutput):
         ]
         return paint(self._gap.join(titles).rstrip(), BOLD if self.options.color else "")
 
-    def _text_function(self, column: Column, width: int, *, last: bool) -> Callable[[Row], str]:
-        """The function from a record to what stands in its row: cut, padded and coloured."""
-        cell = column.cell
-        color = column.color if self.options.color else None
+    def _finished(self, column: Column, width: int, *, last: bool) -> Finished:
+        """What turns the text of a cell into what stands in its row: cut, padded and coloured."""
+        shorten, color = column.shorten, column.color if self.options.color else None
         ellipsis = "…" if self.options.unicode else "..."
         cut = self._width is not None
 
-        def padded(row: Row) -> str:
-            text = cell(row)
-            if not text.isascii():
-                if cut:
-                    text = cut_end(text, width, ellipsis)
-                return text + " " * (width - display_width(text))
-            if cut and len(text) > width:
-                text = (cut_end if last else cut_middle)(text, width, ellipsis)
-            return text if last else text.ljust(width)
+        def finish(text: str) -> str:
+            if cut and display_width(text) > width:
+                if shorten is not None:
+                    text = shorten(text, ellipsis)
+                if display_width(text) > width:
+                    text = (cut_middle if text.isascii() and not last else cut_end)(text, width, ellipsis)
+            padding = "" if last else " " * (width - display_width(text))
+            return paint(text, color(text) if color else "") + padding
 
-        if color is None:
-            return padded
+        return Finished(finish)
 
-        def colored(row: Row) -> str:
-            text = padded(row)
-            code = color(row, text.rstrip())
-            return paint(text, code) if code else text
 
-        return colored
+class Finished(dict[str, str]):
+    """Finished cells by their text: the more lookups a second, the more texts come again and again."""
+
+    def __init__(self, finish: Callable[[str], str]) -> None:
+        super().__init__()
+        self._finish = finish
+
+    def __missing__(self, text: str) -> str:
+        if len(self) >= REMEMBERED:
+            self.clear()
+        finished = self[text] = self._finish(text)
+        return finished
 
 
 def _question_name(row: Row) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from kubectl_kdns.output import phrases
+from kubectl_kdns.output.cells import Row
 from kubectl_kdns.output.columns import Column
-from kubectl_kdns.output.rows import Row
 from kubectl_kdns.output.table import Table
 
 # Where each extra column stands: before the default column of that title.
