@@ -53,7 +53,10 @@ class FilterError(UsageError):
     def __str__(self) -> str:
         line_start = self.source.rfind("\n", 0, self.position) + 1
         line = self.source[line_start:].split("\n", 1)[0].replace("\t", " ")
-        text = f"{self.what}\n  {line}\n  {' ' * (self.position - line_start)}^"
+        column = self.position - line_start
+        # Of a very long line only what is around the mistake: else the caret would be screens away.
+        cut = max(0, column - 60) if len(line) > 120 else 0
+        text = f"{self.what}\n  {line[cut : cut + 120]}\n  {' ' * (column - cut)}^"
         return f"{text}\n{self.hint}" if self.hint else text
 
 

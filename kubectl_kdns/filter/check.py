@@ -103,7 +103,7 @@ class _Checker:
         else:
             hint = "all fields: kubectl kdns fields"
         if "." not in path:
-            hint += f'; a text needs quotes: "{path}"'
+            hint += f' (a text needs quotes: "{path}")'
         return self._error(f"there is no field {path}", field, hint)
 
     def _list_type(self, expr: ListOf) -> str:
@@ -251,12 +251,10 @@ def _type_hint(path: str, type_: str, value: object) -> str:
         return literals.number_hint(path, number) or "a text needs quotes"
     if type_ == "list<string>":
         return f'write "..." in {path}, or size({path})'
-    if not isinstance(value, str):
-        return ""
-    if type_ in _NUMBERS:
+    if type_ in _NUMBERS and isinstance(value, str):
         unit = BY_PATH[path].unit
         return "write the number without quotes" + (f", in {unit}" if unit else "")
-    return "write true or false without quotes"
+    return "write true or false, without quotes" if type_ == "bool" else ""
 
 
 def _comparable(left: str, right: str) -> bool:

@@ -139,10 +139,9 @@ def _needles(node: Expr, path: str) -> tuple[Needle, ...] | None:
                 found = needle_of(text)
                 return _useful(found[0]) if found else None
         return None
-    values = _values(node, path)
-    if values is None:
-        return None
-    return tuple(Needle("exact", value) for value in values if isinstance(value, str))
+    values = _values(node, path) or ()
+    needles = tuple(Needle("exact", value) for value in values if isinstance(value, str))
+    return needles or None  # no values, or those of a number
 
 
 def _useful(needle: Needle) -> tuple[Needle, ...] | None:

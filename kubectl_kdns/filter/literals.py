@@ -119,7 +119,12 @@ def _not_a_name(value: str) -> Complaint | None:
     name = name_of_text(value)
     if name == value:
         return None
-    what = "names have no trailing dot" if value.lower() == name + "." else "names are lower case ASCII"
+    if not value:
+        what = "no name is empty"
+    elif value.lower() == name + ".":
+        what = "names have no trailing dot"
+    else:
+        what = "names are lower case ASCII, other bytes are \\DDD"
     return what, f"did you mean {_shown(name)}?"
 
 
@@ -129,7 +134,10 @@ def _not_a_time(value: str) -> Complaint | None:
     try:
         exact = format_time(parse_time(value))
     except (ValueError, OverflowError):
-        return f'"{value}" is not a time', 'times look like "2026-01-31T09:00:00.000000000Z"'
+        hint = 'times look like "2026-01-31T09:00:00.000000000Z"'
+        if re.fullmatch(_TIME_PREFIX, value):
+            hint = f'write time.startsWith("{value}")'
+        return f'"{value}" is not a time', hint
     if exact == value:
         return None
     return "times are compared as text: UTC, nine decimals", f'did you mean "{exact}"?'

@@ -199,8 +199,8 @@ def _literal_text(value: str | bool | int | float) -> str:
 
 
 def _quoted(text: str) -> str:
-    if "\\" in text and '"' not in text and text.isprintable():
-        return f'r"{text}"'  # a regex stays readable
+    if "\\" in text and '"' not in text and text.isprintable() and not text.endswith("\\"):
+        return f'r"{text}"'  # a regex stays readable; CEL's implementations differ on a last backslash
     return '"' + re.sub(r'["\\]|[^\x20-\x7e]', _escape, text) + '"'
 
 
