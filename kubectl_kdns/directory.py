@@ -1,0 +1,92 @@
+"""Who asked and who was asked: names records from the index of addresses, and answers the filter's questions.
+
+A node's address as a client is the node, a pod on its network, or whoever it translates (SNAT): kind `node`;
+where a NodeLocal DNSCache runs on it, it is concluded to be that: kind `nodelocal`, and the record says so in
+`inferred`.
+"""
+
+from __future__ import annotations
+
+from msgspec import UNSET
+
+from kubectl_kdns.address_index import NODELOCAL, NOW, AddressIndex, selector_of
+from kubectl_kdns.endpoints import Who
+from kubectl_kdns.model import Client, Lookup, Message, Server
+
+
+class Directory(AddressIndex):
+    """The index with what the pipeline and the filter ask of it."""
+
+    def name(self, record: Lookup | Message) -> None:
+        """Fills in who asked and who was asked, as far as the record does not say it itself."""
+        time = record.time or NOW
+        client, server = record.client, record.server
+        if client:
+            if client.pod_uid:
+                # Whatever the address says: the kernel knew whose it was.
+                _complete(record, client, self.who_is_pod(client.pod_uid) or Who("pod"))
+            elif client.ip:
+                known = self._known.get(client.ip)
+                if known is None or not known.since <= time < known.until:
+                    known = self._look_up(client.ip, time)
+                _complete(record, client, known.who)
+        if server and server.ip:
+            known = self._known.get(server.ip)
+            if known is None or not known.since <= time < known.until:
+                known = self._look_up(server.ip, time)
+            _complete(record, server, known.who)
+            if known.who is NODELOCAL and client and client.node:
+                self._name_nodelocal(record, server, client.node)
+            if server.backend and server.backend.ip:
+                behind = self._at(server.backend.ip, time).who
+                server.backend.pod = server.backend.pod or behind.pod
+                server.backend.node = server.backend.node or behind.node
+
+    def labels_match(self, selector: str, client: Client) -> bool:
+        """For the filter: whether the client is a pod with such labels. FilterError for a bad selector."""
+        pod = self._pods.get(client.pod_uid or "")
+        return pod is not None and pod.labels.match(selector_of(selector))
+
+    def backs_service(self, service: str, client: Client) -> bool:
+        """For the filter: whether the client is behind NAMESPACE/NAME, or NAME of its own namespace."""
+        namespace, _, name = service.rpartition("/")
+        known = self._services.get((namespace or client.namespace or "", name))
+        if known is None:
+            return False
+        pod = self._pods.get(client.pod_uid or "")
+        if known.selector:
+            return pod is not None and pod.namespace == known.namespace and pod.labels.include(known.selector)
+        listed = self._endpoints_at.get(client.ip or "")
+        return listed is not None and (listed.namespace, listed.service) == (known.namespace, known.name)
+
+    def _name_nodelocal(self, record: Lookup | Message, server: Server, node: str) -> None:
+        """A link-local address is answered on the client's own node."""
+        pod = self._nodelocal.get(node)
+        if pod and server.pod is UNSET:
+            server.pod, server.namespace, server.workload = pod.name, pod.namespace, pod.workload
+            server.node = node
+            record.inferred = [*(record.inferred or ()), "server.pod", "server.node"]
+
+
+def _complete(record: Lookup | Message, endpoint: Client | Server, who: Who) -> None:
+    """Fills what is absent, unless the record knows better that it was another pod."""
+    if endpoint.pod and endpoint.pod != who.pod:
+        return
+    if endpoint.kind is UNSET:
+        endpoint.kind = who.kind
+        if who.inferred:
+            path = "client.kind" if isinstance(endpoint, Client) else "server.kind"
+            record.inferred = [*(record.inferred or ()), path]
+    if endpoint.namespace is UNSET:
+        endpoint.namespace = who.namespace
+    if endpoint.pod is UNSET:
+        endpoint.pod = who.pod
+    if endpoint.workload is UNSET:
+        endpoint.workload = who.workload
+    if endpoint.node is UNSET:
+        endpoint.node = who.node
+    if isinstance(endpoint, Client):
+        if endpoint.pod_uid is UNSET:
+            endpoint.pod_uid = who.pod_uid
+    elif endpoint.service is UNSET:
+        endpoint.service = who.service
