@@ -20,6 +20,8 @@ _LOOKUPS_PER_S = 2_000
 _NAMES = 2_000
 _TTL_S = 30
 
+Decode = Callable[[bytes], Any]
+
 
 class Row(NamedTuple):
     what: str
@@ -125,7 +127,7 @@ def _nothing() -> None:
     pass
 
 
-def _per_s(payloads: Sequence[bytes], decode: Callable[[bytes], Any], before: Callable[[], None]) -> float:
+def _per_s(payloads: Sequence[bytes], decode: Decode, before: Callable[[], None]) -> float:
     best = float("inf")
     for _ in range(_PASSES):
         before()

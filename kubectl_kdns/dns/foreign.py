@@ -34,11 +34,12 @@ def foreign_text(reader: NameReader, type_: int, start: int, end: int) -> str:
         return ""
     if buffer.offset != end:
         return ""
-    words = text.split(" ")
-    for name in buffer.decoded:
-        if f"{name}." in words:
-            words[words.index(f"{name}.")] = name
-    return _UNSAFE.sub(_escape, " ".join(words))
+    text = f" {text} "
+    for name in reversed(buffer.decoded):
+        before, found, behind = text.rpartition(f" {name}. ")
+        if found:
+            text = f"{before} {name} {behind}"
+    return _UNSAFE.sub(_escape, text[1:-1])
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from functools import cache
-from socket import inet_ntoa
 
 from msgspec import UNSET, Struct
 
 from kubectl_kdns.dns.cache import Cache
-from kubectl_kdns.dns.rdata import AAAA, IN, OPT, SOA, A, rdata_text
+from kubectl_kdns.dns.rdata import ADDRESS_TYPES, IN, OPT, SOA, rdata_text
 from kubectl_kdns.dns.reader import HEADER_BYTES, MalformedError, NameReader, skip_name
 from kubectl_kdns.dns.tables import FLAGS, class_name, opcode_name, rcode_name, type_name
 from kubectl_kdns.model import Answer, Edns, Maybe
@@ -70,99 +70,90 @@ def parse_message(payload: bytes) -> tuple[DecodedMessage, list[int]]:
     if size < HEADER_BYTES:
         return DecodedMessage(size, malformed=f"{size} bytes are less than a header", cut=True), []
     bits, questions, answer_count, authority_count, additional_count = _HEADER(payload, 2)
+    additional = answer_count + authority_count
     is_response = bits >= 0x8000
     message = DecodedMessage(
         size, is_response, _OPCODES[bits >> 11 & 15], _flags(bits & _FLAG_BITS), bits & 0x0200 != 0
     )
     message.questions = questions
-    problem = f"{questions} questions: only the first is shown" if questions > 1 else None
+    problem = f"{questions} questions: only the first is shown" if questions > 1 else ""
     rcode = bits & 15
     has_soa = False
+    complete = False
+    reader = NameReader(payload)
     ttl_offsets: list[int] = []
-    walked: list[tuple[int, int]] = []
-    section, count, done = "question", questions, 0
-    offset = HEADER_BYTES
+    answers: list[Answer] = []
+    addresses: list[str] = []
+    record = -1  # counted through all sections
     try:
+        offset = HEADER_BYTES
         if questions:
             (message.name, message.type, message.class_), offset = _question(payload)
-            for done in range(1, questions):  # noqa: B007 - counted for the error
+            reader.known[HEADER_BYTES] = message.name
+            for _ in range(1, questions):
                 offset = skip_name(payload, offset) + 4
 
-        section, count, done = "answer", answer_count, 0
-        if is_response or answer_count:
-            answers: list[Answer] = []
-            addresses: list[str] = []
-            message.answers, message.resolved_ips = answers, addresses
-        if answer_count:
-            reader = NameReader(payload)
-            known, walked = reader.known, reader.walked
-            if message.name is not UNSET:
-                known[HEADER_BYTES] = message.name
-            for done in range(answer_count):
-                # Most owners are a pointer to a name that has been read.
-                name = known.get((payload[offset] & 0x3F) << 8 | payload[offset + 1])
-                if name is not None and payload[offset] >= 0xC0:
-                    offset += 2
-                else:
-                    name, offset = reader.name(offset)
-                type_, class_, ttl, length = _RECORD(payload, offset)
-                ttl_offsets.append(offset + 4)
-                start = offset + _RECORD_BYTES
-                offset = start + length
-                if offset > size:
-                    raise IndexError
-                if type_ == A and length == 4 and class_ == IN:
-                    data = inet_ntoa(payload[start:offset])
-                    addresses.append(data)
-                    answers.append(Answer(name, "A", ttl, data))
-                    continue
-                type_text = type_name(type_)
-                data, fits = rdata_text(reader, type_, class_, start, offset)
-                if not fits:
-                    problem = problem or f"answer {done + 1} of {count}: its data is no {type_text} data"
-                elif type_ == AAAA and class_ == IN and length:
-                    addresses.append(data)
-                answers.append(Answer(name, type_text, ttl, data))
-
-        section, count, done = "authority record", authority_count, 0
-        for done in range(authority_count):  # noqa: B007
-            offset = skip_name(payload, offset)
-            type_, _, _, length = _RECORD(payload, offset)
-            has_soa = has_soa or type_ == SOA
+        for record in range(answer_count):
+            name, offset = reader.name(offset)
+            type_, class_, ttl, length = _RECORD(payload, offset)
             ttl_offsets.append(offset + 4)
-            offset += _RECORD_BYTES + length
+            start = offset + _RECORD_BYTES
+            offset = start + length
             if offset > size:
                 raise IndexError
+            type_text = type_name(type_)
+            data, fits = rdata_text(reader, type_, class_, start, offset)
+            answers.append(Answer(name, type_text, ttl, data))
+            if not fits:
+                problem = (
+                    problem or f"answer {record + 1} of {answer_count}: its data does not fit {type_text}"
+                )
+            elif type_ in ADDRESS_TYPES and class_ == IN:
+                addresses.append(data)
 
-        section, count, done = "additional record", additional_count, 0
-        for done in range(additional_count):  # noqa: B007
-            offset = skip_name(payload, offset) if payload[offset] else offset + 1
+        for record in range(answer_count, additional + additional_count):
+            offset = skip_name(payload, offset)
             type_, class_, ttl, length = _RECORD(payload, offset)
-            if type_ != OPT:
+            if type_ != OPT or record < additional:
                 ttl_offsets.append(offset + 4)
+                has_soa = has_soa or (type_ == SOA and record < additional)
             elif message.edns is UNSET:
-                # RFC 6891, section 6.1.3: the class is a size, the TTL is bits of the rcode and flags.
+                # RFC 6891, section 6.1.3: the class is a size, the TTL holds bits of the rcode and flags.
                 message.edns = Edns(class_, ttl & 0x8000 != 0)
                 rcode |= ttl >> 20 & 0xFF0
             else:
                 problem = problem or "more than one OPT record"
             offset += _RECORD_BYTES + length
-            if offset > size:
-                raise IndexError
-    except MalformedError as error:
-        problem = f"{section} {done + 1} of {count}: {error}"
-    except (IndexError, struct.error):
-        problem = f"{section} {done + 1} of {count}: the message ends at byte {size}"
-        message.cut = True
-    message.malformed = problem
+        if offset > size:
+            raise IndexError
+        complete = True
+    except (MalformedError, IndexError, struct.error) as error:
+        message.cut = not isinstance(error, MalformedError)
+        place = _place(record, answer_count, authority_count, additional_count)
+        problem = f"{place}: {f'the message ends at byte {size}' if message.cut else error}"
+
     if is_response:
         message.rcode = rcode_name(rcode)
-        message.response_class = _response_class(rcode, answer_count, has_soa, section == "additional record")
-    if not message.answers and answer_count:
-        message.answers = message.resolved_ips = UNSET
-    if problem or not _apart(walked, ttl_offsets):
-        ttl_offsets = []
-    return message, ttl_offsets
+        message.response_class = _response_class(
+            rcode, answer_count, has_soa, complete or record >= additional
+        )
+    if answers or (is_response and not answer_count):
+        message.answers, message.resolved_ips = answers, addresses
+    if problem:
+        message.malformed = problem
+    elif _apart(reader.walked, ttl_offsets):
+        return message, ttl_offsets
+    return message, []
+
+
+def _place(record: int, answer_count: int, authority_count: int, additional_count: int) -> str:
+    if record < 0:
+        return "question"
+    for section, count in (("answer", answer_count), ("authority", authority_count)):
+        if record < count:
+            return f"{section} {record + 1} of {count}"
+        record -= count
+    return f"additional {record + 1} of {additional_count}"
 
 
 def _question(payload: bytes) -> tuple[tuple[str, str, str], int]:
@@ -171,13 +162,12 @@ def _question(payload: bytes) -> tuple[tuple[str, str, str], int]:
     question = _QUESTIONS.recent.get(key) or _QUESTIONS.get(key)
     if question:
         return question, HEADER_BYTES + len(key)
-    reader = NameReader(payload)
-    name, offset = reader.name(HEADER_BYTES)
+    name, offset = NameReader(payload).name(HEADER_BYTES)
     type_, class_ = _QUESTION(payload, offset)
     offset += 4
     question = (name, type_name(type_), class_name(class_))
-    # The first zero byte may stand inside a label, or be half of a pointer: then the key is not the question.
-    if offset == HEADER_BYTES + len(key) and len(reader.walked) == 1:
+    # A zero byte may also stand inside a label: then the key is not the whole question.
+    if offset == HEADER_BYTES + len(key):
         _QUESTIONS.put(key, question)
     return question, offset
 
@@ -202,4 +192,8 @@ def _response_class(rcode: int, answer_count: int, has_soa: bool, authority_read
 
 def _apart(spans: list[tuple[int, int]], ttl_offsets: list[int]) -> bool:
     """Whether no name was read from the bytes of a TTL: a pointer may lead anywhere before it."""
-    return not any(start < ttl + 4 and ttl < end for start, end in spans for ttl in ttl_offsets)
+    for start, end in spans:
+        first = bisect_right(ttl_offsets, start - 4)
+        if first < len(ttl_offsets) and ttl_offsets[first] < end:
+            return False
+    return True

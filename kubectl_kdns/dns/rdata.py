@@ -18,8 +18,9 @@ from kubectl_kdns.dns.foreign import foreign_text
 from kubectl_kdns.dns.reader import MalformedError, NameReader
 
 IN = 1
-A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, SRV, OPT = 1, 2, 5, 6, 12, 15, 16, 28, 33, 41
-DNAME, SVCB, HTTPS, SPF, CAA = 39, 64, 65, 99, 257
+A, NS, CNAME, SOA, PTR, HINFO, MX, TXT = 1, 2, 5, 6, 12, 13, 15, 16
+AAAA, SRV, DNAME, OPT, SVCB, HTTPS, SPF, CAA = 28, 33, 39, 41, 64, 65, 99, 257
+ADDRESS_TYPES = (A, AAAA)
 
 _PREFERENCE = struct.Struct(">H").unpack_from
 _SRV = struct.Struct(">HHH").unpack_from
@@ -50,14 +51,11 @@ class UnfitError(Exception):
 def rdata_text(reader: NameReader, type_: int, class_: int, start: int, end: int) -> tuple[str, bool]:
     """`payload[start:end]` as text, and whether it fits its type (dnslib's types always do). Never raises."""
     payload = reader.payload
-    if start == end:
-        # No data at all: as in an UPDATE (RFC 2136). What else would be empty prints nothing better.
-        return generic_text(b""), True
     rule = _RULES.get(type_)
     if rule is None:
         return foreign_text(reader, type_, start, end) or generic_text(payload[start:end]), True
-    if class_ != IN and type_ in (A, AAAA):
-        # Chaosnet's A is another thing.
+    if class_ != IN and (start == end or type_ in ADDRESS_TYPES):
+        # An UPDATE names records without their data (RFC 2136), and Chaosnet's A is another thing.
         return generic_text(payload[start:end]), True
     try:
         return rule(reader, start, end), True
@@ -129,6 +127,7 @@ def _strings(data: bytes) -> list[bytes]:
 
 
 def _txt(reader: NameReader, start: int, end: int) -> str:
+    _require(start < end)
     return " ".join(map(quoted, _strings(reader.payload[start:end])))
 
 
@@ -202,6 +201,7 @@ _RULES: dict[int, Callable[[NameReader, int, int], str]] = {
     SOA: _soa,
     MX: _mx,
     TXT: _txt,
+    HINFO: _txt,
     SPF: _txt,
     SRV: _srv,
     SVCB: _svcb,

@@ -2,9 +2,9 @@
 
 A compression pointer must lead strictly backwards, and not into the header (RFC 1035, section 4.1.4: to "a
 prior occurrence of the same name"): so there are no loops. A name has at most 255 octets. And all names of
-one message together take at most one step (a label or a pointer) for each of its bytes, 512 at least: honest
-messages need far fewer, and 64 KiB of pointers to pointers cost milliseconds. What dnslib may be given of one
-message (`foreign_left`, in bytes) is counted here too.
+one message together take at most 512 steps (a label or a pointer), and four more for each of its bytes: even
+a transfer of an ip6.arpa zone needs fewer than two, and 64 KiB of pointers to pointers cost no more than some
+ten milliseconds. What dnslib may be given of one message (`foreign_left`, in bytes) is counted here too.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from kubectl_kdns.dns.names import name_of_labels
 
 HEADER_BYTES = 12
 _MAX_OCTETS = 255
-_MIN_STEPS = 512
-_MAX_FOREIGN_BYTES = 32768
+_STEPS = 512
+_STEPS_PER_BYTE = 4
+_MAX_FOREIGN_BYTES = 8192
 
 
 class MalformedError(Exception):
@@ -32,21 +33,19 @@ class NameReader:
         self.known: dict[int, str] = {}
         self.walked: list[tuple[int, int]] = []
         self.foreign_left = _MAX_FOREIGN_BYTES
-        self._steps_left = len(payload) + _MIN_STEPS
+        self._steps_left = _STEPS + _STEPS_PER_BYTE * len(payload)
 
     def name(self, offset: int) -> tuple[str, int]:
         """The name at `offset`, and the offset behind it. MalformedError; IndexError if the message ends."""
-        start = offset
-        after = 0
-        if self.payload[offset] >= 0xC0:
-            start = self._target(offset, offset)
-            after = offset + 2
-        text = self.known.get(start)
-        if text is not None and after:
+        if self.payload[offset] < 0xC0:
+            labels, after = self._walk(offset)
+            text = self.known[offset] = name_of_labels(labels)
             return text, after
-        labels, end = self._walk(start)
-        text = self.known[start] = name_of_labels(labels)
-        return text, after or end
+        start = self._target(offset, offset)
+        known = self.known.get(start)
+        if known is None:
+            known = self.known[start] = name_of_labels(self._walk(start)[0])
+        return known, offset + 2
 
     def _target(self, pointer: int, before: int) -> int:
         target = (self.payload[pointer] & 0x3F) << 8 | self.payload[pointer + 1]
@@ -66,7 +65,7 @@ class NameReader:
         while True:
             self._steps_left -= 1
             if self._steps_left < 0:
-                raise MalformedError("its names take more steps than it has bytes")
+                raise MalformedError("its names take more steps than any honest message")
             length = payload[position]
             if length == 0:
                 self.walked.append((start, position + 1))

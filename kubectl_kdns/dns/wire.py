@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from kubectl_kdns.dns.cache import Cache
 from kubectl_kdns.dns.message import DecodedMessage, message_id, parse_message
+from kubectl_kdns.dns.reader import HEADER_BYTES
 from kubectl_kdns.model import Answer
 
 __all__ = ["DecodedMessage", "decode_message", "message_id"]
@@ -48,15 +49,13 @@ def decode_message(payload: bytes) -> DecodedMessage:
 
 
 def _decode(payload: bytes) -> DecodedMessage:
-    size = len(payload)
-    if size > _MAX_CACHED_BYTES:
+    if not HEADER_BYTES <= len(payload) <= _MAX_CACHED_BYTES:
         return parse_message(payload)[0]
     key = payload[2:]
     message = _messages.get(key)
     if message is None:
-        message = (
-            _decode_by_template(payload) if size > 2 and payload[2] & 0x80 else parse_message(payload)[0]
-        )
+        is_response = payload[2] & 0x80
+        message = _decode_by_template(payload) if is_response else parse_message(payload)[0]
         _messages.put(key, message)
     return message
 
