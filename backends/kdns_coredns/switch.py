@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from kdns_coredns.corefile import LogRule, ServerBlock, parse_corefile
+from kdns_coredns.corefile import ALL, LogRule, ServerBlock, parse_corefile
 from kubectl_kdns.errors import BackendError
 
 ANNOTATION = "kdns.io/log-switch"
 LABEL = "kdns.io/log-switch"
 ALL_CLASSES = ("success", "denial", "error")
+_OPENS = re.compile(r"\{\s*(?:#.*)?$")
 
 
 @dataclass(frozen=True)
@@ -59,24 +61,26 @@ def with_log(corefile: str, classes: Sequence[str], session: str) -> str:
     lines = corefile.split("\n")
     for block in reversed(parse_corefile(corefile).blocks):
         inserted = _log_lines(block, set(classes), session)
-        if inserted:
-            opening = lines[block.open_line - 1]
-            if not opening.rstrip().endswith("{"):
-                raise BackendError(
-                    f"line {block.open_line} of the Corefile: the server block does not begin on a line of its own",
-                    hint="switch the log on by hand: kubectl -n kube-system edit configmap coredns",
-                )
-            lines[block.open_line : block.open_line] = inserted
+        if not inserted:
+            continue
+        opening = lines[block.open_line - 1] if block.open_line and not block.file else ""
+        if not _OPENS.search(opening):
+            raise BackendError(
+                f"the server block in line {block.line} of {block.file or 'the Corefile'} cannot be edited by "
+                "lines: its brace is not the last thing on a line of this file",
+                hint="switch the log on by hand: kubectl -n kube-system edit configmap coredns",
+            )
+        lines[block.open_line : block.open_line] = inserted
     return "\n".join(lines)
 
 
 def _log_lines(block: ServerBlock, classes: set[str], session: str) -> list[str]:
     """The lines to put at the top of a server block; none when it already logs these classes for all names."""
-    wanted = set(ALL_CLASSES) if "all" in classes else classes
+    wanted = _spelled_out(classes)
     general: LogRule | None = next((rule for rule in block.log_rules if "." in rule.names), None)
     template = ""
     if general:
-        existing = set(ALL_CLASSES) if "all" in general.classes else set(general.classes)
+        existing = _spelled_out(set(general.classes))
         if wanted <= existing:
             return []
         wanted |= existing
@@ -88,8 +92,13 @@ def _log_lines(block: ServerBlock, classes: set[str], session: str) -> list[str]
     return [f"    log .{template} {{ {mark}", f"        class {ordered} {mark}", f"    }} {mark}"]
 
 
+def _spelled_out(classes: set[str]) -> set[str]:
+    return set(ALL_CLASSES) if ALL in classes else classes
+
+
 def _quoted(template: str) -> str:
-    return template.replace("\\", "\\\\").replace('"', '\\"')
+    # In quotes a Corefile knows one escape: the quote itself.
+    return template.replace('"', '\\"')
 
 
 def without_log(corefile: str, session: str) -> str:
