@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from copy import copy
-from functools import lru_cache
 
 from msgspec import UNSET
 
@@ -37,7 +36,9 @@ _messages: Cache[bytes, DecodedMessage] = Cache(_CACHE_BYTES, _message_cost)
 # By the pieces of the message between its id and TTLs.
 _templates: Cache[tuple[bytes, ...], DecodedMessage] = Cache(_CACHE_BYTES, _message_cost)
 # How to take a message of that size, header and question apart: into pieces and TTLs in turn.
-_layouts: Cache[tuple[int, bytes], struct.Struct] = Cache(2 << 20, lambda shape, _: 250 + len(shape[1]))
+_layouts: Cache[tuple[int, bytes], struct.Struct] = Cache(
+    2 << 20, lambda shape, layout: 250 + len(shape[1]) + layout.__sizeof__()
+)
 
 
 def decode_message(payload: bytes) -> DecodedMessage:
@@ -70,20 +71,19 @@ def _decode_by_template(payload: bytes) -> DecodedMessage:
             return _with_ttls(template, parts[1::2])
     message, ttl_offsets = parse_message(payload)
     if 0 < len(ttl_offsets) <= _MAX_CACHED_TTLS:
-        layout = _layout(len(payload), tuple(ttl_offsets))
+        layout = _layout(len(payload), ttl_offsets)
         _layouts.put(shape, layout)
         _templates.put(layout.unpack(payload)[::2], message)
     return message
 
 
-@lru_cache(maxsize=1024)
-def _layout(size: int, ttl_offsets: tuple[int, ...]) -> struct.Struct:
-    code = ">"
+def _layout(size: int, ttl_offsets: list[int]) -> struct.Struct:
+    code = ">2x"
     start = 2
     for offset in ttl_offsets:
         code += f"{offset - start}sI"
         start = offset + 4
-    return struct.Struct(f">2x{code[1:]}{size - start}s")
+    return struct.Struct(f"{code}{size - start}s")
 
 
 def _with_ttls(template: DecodedMessage, ttls: tuple[int, ...]) -> DecodedMessage:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -184,6 +186,15 @@ def test_threads_share_the_caches() -> None:
     for thread in threads:
         thread.join()
     assert results == [expected] * 4
+
+
+def test_common_messages_do_not_import_dnslib() -> None:
+    code = (
+        "import sys; from kubectl_kdns.dns.wire import decode_message as decode;"
+        f"decoded = decode({lookup(30)!r}); print(decoded.resolved_ips, 'dnslib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['10.0.0.1'] False\n"
 
 
 # --- the cache itself ----------------------------------------------------------------------------
