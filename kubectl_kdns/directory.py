@@ -29,13 +29,31 @@ class Directory(AddressIndex):
                 known = self._known.get(client.ip)
                 if known is None or not known.since <= time < known.until:
                     known = self._look_up(client.ip, time)
-                _complete(record, client, known.who)
+                who = known.who
+                if client.kind or client.namespace or client.node or who.inferred:
+                    _complete(record, client, who)
+                else:  # as a rule: without a call and checks, for the budget of 1 us a record
+                    client.kind = who.kind
+                    client.namespace = who.namespace
+                    client.pod = who.pod
+                    client.pod_uid = who.pod_uid
+                    client.workload = who.workload
+                    client.node = who.node
         if server and server.ip:
             known = self._known.get(server.ip)
             if known is None or not known.since <= time < known.until:
                 known = self._look_up(server.ip, time)
-            _complete(record, server, known.who)
-            if known.who is NODELOCAL and client and client.node:
+            who = known.who
+            if server.kind or server.namespace or server.node or who.inferred:
+                _complete(record, server, who)
+            else:
+                server.kind = who.kind
+                server.namespace = who.namespace
+                server.pod = who.pod
+                server.service = who.service
+                server.workload = who.workload
+                server.node = who.node
+            if who is NODELOCAL and client and client.node:
                 self._name_nodelocal(record, server, client.node)
             if server.backend and server.backend.ip:
                 behind = self._at(server.backend.ip, time).who
