@@ -137,7 +137,8 @@ def _checked(flag: str, text: str, condition: Condition) -> Expr:
 
 
 def _one_condition(conditions: Sequence[Expr]) -> Expr | None:
-    """The conditions joined by ||; equalities of one field become `in`."""
+    """The conditions, each once, joined by ||; equalities of one field become `in`."""
+    conditions = list(dict.fromkeys(conditions))
     equal = [c for c in conditions if isinstance(c, Compare) and isinstance(c.right, Literal)]
     if len(equal) == len(conditions) > 1 and len({c.left for c in equal}) == 1:
         return In(equal[0].left, ListOf(tuple(c.right for c in equal if isinstance(c.right, Literal))))

@@ -12,7 +12,7 @@ from kubectl_kdns.dns.names import name_of_text
 from kubectl_kdns.filter.nodes import Call, Compare, Expr, Field, Has, Literal
 from kubectl_kdns.filter.regex import escapes_next, needle_of, quote
 
-_PART = r"([*?]+)|((?:\\[0-9]{3}|\\.|[^*?\\])+)|(\\)"
+_PART = r"([*?]+)|((?:\\[0-9]{3}|\\.|[^*?\\])+)"
 
 Part = tuple[bool, str]
 """Whether it is wild, and the wildcards or the literal text."""
@@ -48,7 +48,8 @@ def name_regex_condition(pattern: str) -> Expr:
 
 def _parts(glob: str) -> list[Part]:
     """A backslash that ends the glob is one that is meant."""
-    return [(bool(wild), wild or text or lone * 2) for wild, text, lone in re.findall(_PART, glob, re.DOTALL)]
+    whole = glob + "\\" if escapes_next(glob) else glob
+    return [(bool(wild), wild or text) for wild, text in re.findall(_PART, whole, re.DOTALL)]
 
 
 def _name_part(text: str) -> str:

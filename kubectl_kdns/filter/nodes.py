@@ -108,13 +108,13 @@ def disjunction(operands: Iterable[Expr]) -> Expr | None:
 
 
 def _flat(kind: type[And | Or], operands: Iterable[Expr | None]) -> Expr | None:
-    flat: list[Expr] = []
+    flat: dict[Expr, None] = {}  # in their order, each once
     for operand in operands:
         if isinstance(operand, kind):
-            flat += operand.operands
+            flat.update(dict.fromkeys(operand.operands))
         elif operand is not None:
-            flat.append(operand)
-    return kind(tuple(flat)) if len(flat) > 1 else flat[0] if flat else None
+            flat[operand] = None
+    return kind(tuple(flat)) if len(flat) > 1 else next(iter(flat), None)
 
 
 def walk(expr: Expr | None) -> Iterator[Expr]:

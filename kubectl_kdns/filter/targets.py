@@ -24,7 +24,7 @@ _KINDS = {
 }
 _KIND_OF = {word: kind for kind, words in _KINDS.items() for word in (*words, words[0] + "s")}
 _GENERATED_NAME_BASE = 58
-"""Characters that Kubernetes keeps of an owner's name and a dash, before five random ones."""
+"""Characters that Kubernetes keeps of an owner's name and a dash before it adds five random ones."""
 
 
 def client_condition(text: str) -> Expr:
@@ -43,7 +43,9 @@ def client_condition(text: str) -> Expr:
             # A pod of a ReplicaSet counts as its Deployment's; only its name tells.
             return _generated_from("client.pod", name)
         case "Job":
-            of_cron_job = And((_is("client.workload.kind", "CronJob"), _generated_from("client.pod", name)))
+            # A pod of a CronJob's Job counts as the CronJob's; those of an indexed Job have their index.
+            by_name = _generated_from("client.pod", name, "([0-9]+-)?")
+            of_cron_job = And((_is("client.workload.kind", "CronJob"), by_name))
             return Or((_workload("client", kind, name), of_cron_job))
         case _:
             return _workload("client", kind, name)
@@ -88,7 +90,7 @@ def _kind_and_name(text: str) -> tuple[str, str]:
     if kind is None:
         words = ", ".join(words[-1] for words in _KINDS.values())
         hint = did_you_mean(word, list(_KIND_OF)) or f"one of {words}; others by -F client.workload.kind"
-        raise UsageError(f"kdns knows no kind {resource}", hint=hint)
+        raise UsageError(f'kdns knows no kind "{resource}"', hint=hint)
     if not name or "/" in name:
         raise UsageError("a target is KIND/NAME", hint=f"{word}/cart -n shop")
     return kind, name
@@ -102,7 +104,7 @@ def _workload(side: str, kind: str, name: str) -> Expr:
     return And((_is(f"{side}.workload.kind", kind), _is(f"{side}.workload.name", name)))
 
 
-def _generated_from(path: str, owner: str) -> Expr:
-    """A pod name that Kubernetes made of its owner's; pods of indexed Jobs have their index in between."""
+def _generated_from(path: str, owner: str, between: str = "") -> Expr:
+    """A pod name that Kubernetes made of its owner's, the regex `between`, and five random characters."""
     base = quote(f"{owner}-"[:_GENERATED_NAME_BASE])
-    return Call("matches", Field(path), Literal(f"^{base}([0-9]+-)?[a-z0-9]{{5}}$"))
+    return Call("matches", Field(path), Literal(f"^{base}{between}[a-z0-9]{{5}}$"))

@@ -136,7 +136,7 @@ def fits(needle: Needle, text: str) -> bool:
     }[needle.kind]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(expressions, st.integers(0, 1 << 32))
 def test_whatever_passes_fits_what_is_implied(expr: Expr, seed: int) -> None:
     accept = parse_filter(to_text(expr)).compile()

@@ -90,7 +90,7 @@ def oracle(expr: Expr, record: Lookup | Message) -> Any:
     return ENV.compile(condition(expr)).eval(data=data).value()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(expressions, records, records)
 def test_the_same_answer_as_cel(expr: Expr, one: Lookup | Message, another: Lookup | Message) -> None:
     accept = parse_filter(to_text(expr)).compile()
