@@ -69,7 +69,7 @@ def rows() -> Iterator[Row]:
     yield Row("table, no terminal", _format(batches, "table", None), "tabulate, row a call", row_a_call)
     yield Row("table, no terminal", _format(batches, "table", None), "tabulate, batches", whole_batches)
     yield Row("wide", _format(batches, "wide", None), "tabulate, batches", whole_batches)
-    yield Row("csv, 27 columns", _format(batches, "csv", None), "tabulate, batches", whole_batches)
+    yield Row("csv, 28 columns", _format(batches, "csv", None), "tabulate, batches", whole_batches)
     yield Row("json", _format(batches, "json", None), "json module, dicts", json_module)
     yield Row("yaml", _format(few, "yaml", None), "PyYAML without C", _per_s(few[:1], _yaml_in_python))
     yield Row("summary, added up", _per_s(batches, _summarize), "goal", 2_000_000)

@@ -20,7 +20,8 @@ _POD_HASHES = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}-([bcdfghjklmnpqr
 class Column:
     """`width` is enough for most texts; `least` is what it gets at worst, 0 means `width`, it never shrinks.
 
-    Of the columns for which a terminal has no room those with the highest `rank` go first. `shorten` leaves
+    Of the columns for which a terminal has no room those with the highest `rank` go first; those of rank 0
+    never go. `shorten` leaves
     out of a text that is too long what tells least, before it is cut. `color` gives the SGR parameters for
     a text.
     """
@@ -34,19 +35,23 @@ class Column:
     color: Callable[[str], str] | None = None
 
 
-def fit(columns: Sequence[Column], width: int, gap: int) -> list[tuple[Column, int]]:
-    """The columns that `width` has room for, each with its share; the last takes what is left over.
+def fit(columns: Sequence[Column], width: int, gap: int) -> list[tuple[Column, int]] | None:
+    """The columns that `width` has room for, each with its share; None when those of rank 0 do not fit.
 
-    The least that a column needs comes first, the rest is shared in proportion to what each could use.
+    The least that a column needs comes first, the rest is shared in proportion to what each could use;
+    the last column takes what is left over.
     """
     chosen = list(columns)
-    while len(chosen) > 1 and _least_width(chosen, gap) > width:
-        chosen.remove(max(chosen, key=lambda column: column.rank))
-    room = max(0, width - _least_width(chosen, gap))
+    while _least_width(chosen, gap) > width:
+        last_needed = max(chosen, key=lambda column: column.rank)
+        if last_needed.rank == 0:
+            return None
+        chosen.remove(last_needed)
+    room = width - _least_width(chosen, gap)
     wanted = sum(column.width - _least(column) for column in chosen)
     share = min(1.0, room / wanted) if wanted else 0.0
     widths = [_least(column) + int((column.width - _least(column)) * share) for column in chosen]
-    widths[-1] = max(1, width - gap * (len(chosen) - 1) - sum(widths[:-1]))
+    widths[-1] = width - gap * (len(chosen) - 1) - sum(widths[:-1])
     return list(zip(chosen, widths, strict=True))
 
 

@@ -16,7 +16,7 @@ from kubectl_kdns.output.options import OutputOptions
 from kubectl_kdns.output.rows import RowOutput
 
 DEFAULT_COLUMNS = (
-    "time", "backend", "node", "hop", "side", "status", "latency_ms", "tries", "transport",
+    "time", "backend", "node", "hop", "side", "status", "direction", "latency_ms", "tries", "transport",
     "client.ip", "client.kind", "client.namespace", "client.pod", "client.workload.kind",
     "client.workload.name", "server.ip", "server.kind", "server.pod", "server.service",
     "dns.name", "dns.type", "dns.rcode", "dns.response_class", "dns.resolved_ips",

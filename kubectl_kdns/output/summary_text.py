@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import UNSET
 
-from kubectl_kdns.model import Group, Maybe, NameCount, SlowLookup, Summary
+from kubectl_kdns.model import Group, NameCount, SlowLookup, Summary
 from kubectl_kdns.output.clock import Clock
 from kubectl_kdns.output.columns import cut_end
 from kubectl_kdns.output.options import BOLD, YELLOW, OutputOptions, paint
@@ -18,12 +18,17 @@ _NS_PER_MS = 1_000_000
 
 
 def summary_text(summary: Summary, options: OutputOptions, clock: Clock) -> str:
-    """Lines of `label figures`: some fifteen for one or two groups, three more for each further one."""
-    depth = {0: 0, 1: 3, 2: 1}.get(len(summary.groups), 0)
+    """Lines of `label figures`: some fifteen for up to three groups, four more for each further one.
+
+    Only of the largest group, which comes first, the slowest lookups, names and clients are listed; json
+    has those of all.
+    """
+    depth = max(1, 4 - len(summary.groups))
     lines = [("", _headline(summary))]
     for group in summary.groups:
         lines.append((BOLD, _group_title(group)))
         lines += [("", line) for line in _group_lines(group, depth, clock)]
+        depth = 0
     lines += [(YELLOW, loss_line(loss, clock)) for loss in summary.loss]
     if summary.counters:
         figures = [f"{name.replace('_', ' ')} {n:,}" for name, n in summary.counters.items()]
@@ -47,7 +52,7 @@ def _headline(summary: Summary) -> str:
     if summary.filtered:
         text += f"; {summary.filtered:,}{' more' if summary.shown else ''} did not match the filter"
     if summary.pending:
-        text += f"; {summary.pending:,} still without an answer at the end (pending)"
+        text += f"; {summary.pending:,} pending"
     return text
 
 
@@ -58,7 +63,8 @@ def _group_title(group: Group) -> str:
         if value is not UNSET
     ]
     where = f" ({', '.join(words)})" if words else ""
-    return f"{group.backend or 'unknown backend'}{where}: {_count(group.lookups, 'lookup')}"
+    names = f" of {_count(group.distinct_names, 'name')}" if group.distinct_names else ""
+    return f"{group.backend or 'unknown backend'}{where}: {_count(group.lookups, 'lookup')}{names}"
 
 
 def _group_lines(group: Group, depth: int, clock: Clock) -> list[str]:
@@ -71,8 +77,8 @@ def _group_lines(group: Group, depth: int, clock: Clock) -> list[str]:
         figures = "  ".join(f"{name} {_duration(value)}" for name, value in group.latency_ms.items())
         lines.append(_labelled("latency", figures))
     lines += _block("slowest", [_slow_text(slow, clock) for slow in group.slowest[:depth]])
-    lines += _block("names", _top_texts(group.top_names[:depth], group.lookups, group.distinct_names))
-    lines += _block("clients", _top_texts(group.top_clients[:depth], group.lookups, UNSET))
+    lines += _block("names", _top_texts(group.top_names[:depth], group.lookups))
+    lines += _block("clients", _top_texts(group.top_clients[:depth], group.lookups))
     return lines
 
 
@@ -88,16 +94,10 @@ def _shares(counts: Mapping[str, int], lookups: int) -> str:
     return "  ".join(f"{word} {n:,} ({_percent(n, lookups)})" for word, n in counts.items())
 
 
-def _top_texts(top: Sequence[NameCount], lookups: int, distinct: Maybe[int]) -> list[str]:
-    counts = [f"{item.count:,}" for item in top]
-    width = max(map(len, counts), default=0)
-    texts = [
-        f"{count:>{width}} ({_percent(item.count, lookups)})  {item.name}"
-        for count, item in zip(counts, top, strict=True)
-    ]
-    if texts and distinct is not UNSET and distinct > len(texts):
-        texts[-1] += f"  (of {distinct:,})"
-    return texts
+def _top_texts(top: Sequence[NameCount], lookups: int) -> list[str]:
+    """The counts come in falling order, so the first is the widest."""
+    width = len(f"{top[0].count:,}") if top else 0
+    return [f"{item.count:>{width},} {f'({_percent(item.count, lookups)})':<8} {item.name}" for item in top]
 
 
 def _slow_text(slow: SlowLookup, clock: Clock) -> str:

@@ -33,7 +33,7 @@ REMEMBERED = 8192  # texts a column
 SLOW_MS, VERY_SLOW_MS = 100.0, 1000.0
 
 _NO_TROUBLE = frozenset(("NOERROR", "answered", "pending", "query", "response", phrases.ABSENT))
-_FIELD_WIDTHS = {"bool": 5, "int": 7, "double": 9, "string": 16, "list<string>": 30, "list<answer>": 40}
+_FIELD_WIDTHS = {"bool": 5, "int": 7, "double": 12, "string": 16, "list<string>": 30, "list<answer>": 40}
 _PATH_WIDTHS = {
     "dns.name": 45,
     "client.pod": 30,
@@ -68,6 +68,7 @@ def _slowness(latency_ms: float) -> str:
     return YELLOW if latency_ms < VERY_SLOW_MS else RED
 
 
+_FIELD_SHORTENING = {"dns.name": shorten_name, "client.pod": shorten_pod, "server.pod": shorten_pod}
 _FIELD_COLORS = {"dns.rcode": result_color, "status": result_color, "latency_ms": _milliseconds_color}
 
 
@@ -81,7 +82,14 @@ def field_column(path: Path, title: str, absent: str) -> Column:
     field: Field = path.field
     width = max(len(title), _PATH_WIDTHS.get(field.path, _FIELD_WIDTHS[field.type]))
     least = min(width, 10) if field.type in ("string", "list<string>", "list<answer>") else 0
-    return Column(title, make_cell(path, absent), width, least, color=_FIELD_COLORS.get(field.path))
+    return Column(
+        title,
+        make_cell(path, absent),
+        width,
+        least,
+        shorten=_FIELD_SHORTENING.get(field.path),
+        color=_FIELD_COLORS.get(field.path),
+    )
 
 
 class Table(RowOutput):
@@ -108,13 +116,13 @@ class Table(RowOutput):
             ]
         return [
             *([] if clock is None else [time_column(clock)]),
-            Column("CLIENT", lambda row: phrases.client_name(row.client), 32, 12, 3, shorten_pod),
-            Column("NAME", _question_name, 48, 16, 1, shorten_name),
+            Column("CLIENT", lambda row: phrases.client_name(row.client), 32, 10, 3, shorten_pod),
+            Column("NAME", _question_name, 48, 14, 1, shorten_name),
             Column("TYPE", _question_type, 5, rank=6),
             Column("STATUS", phrases.result, 10, color=result_color),
             Column("LATENCY", phrases.latency, 7, rank=5, color=latency_color),
             Column("SERVER", lambda row: phrases.server_name(row.server), 26, 13, 9, shorten_pod),
-            Column("DETAIL", phrases.detail, 48, 15, 4),
+            Column("DETAIL", phrases.detail, 48, 12, 4),
         ]
 
     def rows_text(self, rows: list[Row]) -> str:
@@ -135,10 +143,9 @@ class Table(RowOutput):
     def _lay_out(self) -> None:
         self._dated = self._clock is not None and self._clock.dated
         columns = self.columns()
-        if self._width is None:
-            chosen = [(column, column.width) for column in columns]
-        else:
-            chosen = fit(columns, self._width, len(self._gap))
+        fitted = None if self._width is None else fit(columns, self._width, len(self._gap))
+        chosen = fitted or [(column, column.width) for column in columns]
+        self._cut = fitted is not None
         self._chosen = chosen
         self._cells = [
             (column.cell, self._finished(column, width, last=column is chosen[-1][0]))
@@ -146,9 +153,8 @@ class Table(RowOutput):
         ]
 
     def _header(self) -> str:
-        cut = self._width is not None
         titles = [
-            (cut_end(column.title, width, "") if cut else column.title).ljust(width)
+            (cut_end(column.title, width, "") if self._cut else column.title).ljust(width)
             for column, width in self._chosen
         ]
         return paint(self._gap.join(titles).rstrip(), BOLD if self.options.color else "")
@@ -157,14 +163,15 @@ class Table(RowOutput):
         """What turns the text of a cell into what stands in its row: cut, padded and coloured."""
         shorten, color = column.shorten, column.color if self.options.color else None
         ellipsis = "…" if self.options.unicode else "..."
-        cut = self._width is not None
+        cut = self._cut
 
         def finish(text: str) -> str:
             if cut and display_width(text) > width:
+                cut_text = cut_middle if text.isascii() and not last else cut_end
                 if shorten is not None:
                     text = shorten(text, ellipsis)
                 if display_width(text) > width:
-                    text = (cut_middle if text.isascii() and not last else cut_end)(text, width, ellipsis)
+                    text = cut_text(text, width, ellipsis)
             padding = "" if last else " " * (width - display_width(text))
             return paint(text, color(text) if color else "") + padding
 

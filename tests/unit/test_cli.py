@@ -60,7 +60,7 @@ def test_no_command_is_wrong_usage(argv: list[str], capsys: pytest.CaptureFixtur
         (["trace", "--summary", "jsn"], "--summary jsn"),
         (["trace", "--backend", "hubbel"], "there is no backend 'hubbel'"),
         (["trace", "--from", "x", "--backend", "coredns"], "choose one"),
-        (["trace", "-F", "dns.rcod == 'x'"], 'did you mean dns.rcode?'),
+        (["trace", "-F", "dns.rcod == 'x'"], "did you mean dns.rcode?"),
         (["trace", "--port", "0"], "--port 0"),
         (["coredns-logs", "--enable"], "--for"),
         (["coredns-logs", "--yes"], "--enable"),
