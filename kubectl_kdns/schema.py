@@ -141,7 +141,7 @@ def _object(struct: inspect.StructType, path: str, fields: dict[str, Field]) -> 
 
 
 def _text(path: str, fields: dict[str, Field]) -> Schema:
-    if path == "apiVersion":
+    if path.split(".")[-1] == "apiVersion":
         return {"const": model.API_VERSION}
     field = fields.get(path)
     if field is None:

@@ -29,7 +29,7 @@ from kubectl_kdns.output.rows import RowOutput
 from kubectl_kdns.times import parse_duration
 
 NARROW = 100  # below so many columns a terminal gets no milliseconds
-REMEMBERED = 8192  # texts a column
+REMEMBERED = 4096  # texts a column
 SLOW_MS, VERY_SLOW_MS = 100.0, 1000.0
 
 _NO_TROUBLE = frozenset(("NOERROR", "answered", "pending", "query", "response", phrases.ABSENT))
