@@ -121,7 +121,7 @@ def test_one_group_as_a_whole() -> None:
     cart, gone = Client(ip="10.0.0.1", namespace="shop", pod="cart"), Client(ip="10.0.0.9")
     place = {"backend": "ebpf", "hop": "client", "side": "client"}
     batch = [
-        Lookup(**place, status="answered", latency_ms=2.0, client=cart, dns=Dns(0, name="a", type="A")),
+        Lookup(**place, status="answered", latency_ms=2.0, client=cart, dns=Dns(name="a", type="A")),
         Lookup(**place, status="answered", latency_ms=4.0, client=cart, dns=Dns(name="b", rcode="NXDOMAIN")),
         Lookup(**place, status="unanswered", time="T", client=gone, dns=Dns(name="a")),
         Lookup(**place),
