@@ -22,6 +22,8 @@ class Change(Protocol):
     """What one backend changes for a while. All methods may raise KdnsError."""
 
     title: str
+    notes: Sequence[str]
+    """What else to know before agreeing, a sentence each."""
 
     def diff(self) -> str:
         """What would change, as a unified diff; empty when the cluster is already so."""
@@ -58,7 +60,8 @@ def confirm(
 ) -> bool:
     """Shows the diff and gets consent. `ask` is None where nobody can be asked: then `yes` is needed."""
     diff = change.diff()
-    say(diff if diff else f"nothing to change: {change.title} is already so")
+    for text in (diff or f"nothing to change: {change.title} is already so", *change.notes):
+        say(text)
     if not diff or yes:
         return True
     if ask is None:

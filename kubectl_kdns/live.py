@@ -26,6 +26,7 @@ DIRECTORY_WAIT_S = 10.0
 def run_live(request: StreamRequest, filter_: Filter, printer: Printer, stack: ExitStack) -> int:
     """Opens and runs it. Returns the exit status; raises KdnsError when it cannot work here."""
     cluster = connect(request.connection)
+    stack.callback(cluster.close)
     feed = DirectoryFeed(cluster, say=printer.status)
     change = prepare_change(request, cluster, printer)
     if request.change and change is None:

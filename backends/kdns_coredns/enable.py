@@ -12,10 +12,14 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import UNSET
+
+from kdns_coredns.configs import owner_of_corefile
+from kdns_coredns.corefile import parse_corefile
 from kdns_coredns.discover import ConfigSource, CorednsPod, discover
 from kdns_coredns.switch import (
     ANNOTATION,
@@ -26,7 +30,7 @@ from kdns_coredns.switch import (
     with_log,
     without_log,
 )
-from kubectl_kdns.errors import BackendError, ClusterError, ConflictError, KdnsError
+from kubectl_kdns.errors import BackendError, ClusterError, ConflictError
 from kubectl_kdns.kube import Cluster
 from kubectl_kdns.model import Notice, Record
 from kubectl_kdns.times import NS_PER_S, format_time
@@ -67,16 +71,18 @@ class LogSwitch:
     pods: Sequence[CorednsPod]
     classes: Sequence[str]
     lasts_ns: int
+    config: Any
     now_ns: Callable[[], int] = time.time_ns
 
     def __post_init__(self) -> None:
         self.session = secrets.token_hex(4)
         self._path = config_path(self.source.namespace, self.source.name)
         self._name = f"configmap {self.source.namespace}/{self.source.name}"
-        self._config = self.cluster.get(self._path)
-        self._old = self._corefile(self._config)
+        self._old = self._corefile(self.config)
         self._new = with_log(self._old, self.classes, self.session)
-        self._waiting = [pod.name for pod in self.pods]
+        reloads = any(True for block in parse_corefile(self._old).blocks for _ in block.named("reload"))
+        self._waiting = [pod.name for pod in self.pods] if reloads else []
+        self.notes = () if reloads else (self._no_reload(),)
         self._written = False
         self.title = f"switch the log on ({', '.join(self.classes)}) in {self._name}"
 
@@ -86,14 +92,22 @@ class LogSwitch:
         except (KeyError, TypeError):
             raise BackendError(f"{self._name} has no key {self.source.key}") from None
 
+    def _no_reload(self) -> str:
+        owner = self.pods[0].workload if self.pods else UNSET
+        what = f"{owner.kind.lower()} {owner.name}" if owner else "deployment coredns"
+        return (
+            f"{', '.join(pod.name for pod in self.pods)}: no `reload` in the Corefile, so the change, and its "
+            f"end, is seen only after: kubectl -n {self.source.namespace} rollout restart {what}"
+        )
+
     def diff(self) -> str:
         return diff(self._old, self._new, f"{self._name} {self.source.key}")
 
     def manifest(self) -> Any:
-        changed = dict(self._config)
-        changed["data"] = {**self._config["data"], self.source.key: self._new}
+        changed = dict(self.config)
+        changed["data"] = {**self.config["data"], self.source.key: self._new}
         changed["metadata"] = {
-            key: value for key, value in self._config["metadata"].items() if key != "managedFields"
+            key: value for key, value in self.config["metadata"].items() if key != "managedFields"
         }
         return changed
 
@@ -101,14 +115,18 @@ class LogSwitch:
         return self._waiting
 
     def observe(self, record: Record) -> None:
-        if isinstance(record, Notice) and record.code == "corefile_reloaded" and isinstance(record.message, str):
+        if (
+            isinstance(record, Notice)
+            and record.code == "corefile_reloaded"
+            and isinstance(record.message, str)
+        ):
             self._waiting = [pod for pod in self._waiting if not record.message.startswith(f"{pod}:")]
 
     def apply(self, *, dry_run: bool = False) -> None:
         if self._new == self._old:
             self._waiting = []
             return
-        annotations = self._config["metadata"].get("annotations") or {}
+        annotations = self.config["metadata"].get("annotations") or {}
         state = state_of_json(annotations.get(ANNOTATION, ""))
         if state:
             who = in_use(state, self.now_ns()) or f"left by {state.user}@{state.host}, which is gone"
@@ -130,7 +148,7 @@ class LogSwitch:
         )
         body = {
             "metadata": {
-                "resourceVersion": self._config["metadata"]["resourceVersion"],
+                "resourceVersion": self.config["metadata"]["resourceVersion"],
                 "annotations": {ANNOTATION: state.to_json()},
                 "labels": {LABEL: self.session},
             },
@@ -237,12 +255,23 @@ def _user() -> str:
         return "unknown"
 
 
-def make_switch(cluster: Cluster, settings: Any, options: Any) -> LogSwitch:
-    """The switch for the CoreDNS of this cluster; BackendError where the Corefile is not ours to change."""
+def make_switch(cluster: Cluster, settings: Mapping[str, Any], options: Mapping[str, Any]) -> LogSwitch:
+    """The switch for the CoreDNS of this cluster. `settings`: classes, lasts_ns.
+
+    Raises BackendError where there is no one Corefile that is the user's own to change.
+    """
     found = discover(cluster, options)
-    refuse_if_managed(found)
-    raise KdnsError("not wired")
-
-
-def refuse_if_managed(found: Any) -> None:
-    """BackendError for clusters whose operator would undo the change, with the way that works there."""
+    pods = [pod for pod in found.pods if pod.kind == "coredns"]
+    sources = list(dict.fromkeys(pod.config for pod in pods if pod.config))
+    if len(sources) != 1:
+        names = ", ".join(f"{source.namespace}/{source.name}" for source in sources)
+        raise BackendError(
+            "which Corefile to change is not clear",
+            cause=f"the CoreDNS pods use {len(sources)} ConfigMaps" + (f": {names}" if names else ""),
+            hint="--coredns-namespace NAMESPACE --coredns-selector LABEL=VALUE (choose one CoreDNS)",
+        )
+    source = sources[0]
+    config = cluster.get(config_path(source.namespace, source.name))
+    if owner := owner_of_corefile(source, config):
+        raise BackendError(f"configmap {source.namespace}/{source.name} is not changed by kdns", cause=owner)
+    return LogSwitch(cluster, source, pods, settings["classes"], settings["lasts_ns"], config)

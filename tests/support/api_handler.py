@@ -133,13 +133,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._json(json.dumps(store.put(sent)).encode(), 201)
         if not entry:
             return self._reply(failure(404, "NotFound", f'{RESOURCES[kind][1]} "{name}" not found'))
-        if request.method == "PUT":
-            version = sent["metadata"].get("resourceVersion", "")
+        if request.method in ("PUT", "PATCH"):
+            version = sent.get("metadata", {}).get("resourceVersion", "")
             if version and version != entry.object["metadata"]["resourceVersion"]:
                 return self._reply(failure(409, "Conflict", "the object has been modified"))
-            return self._json(json.dumps(store.put(sent)).encode())
-        if request.method == "PATCH":
-            return self._json(json.dumps(store.put(_merge_patch(entry.object, sent))).encode())
+            changed = sent if request.method == "PUT" else _merge_patch(entry.object, sent)
+            if request.query.get("dryRun") != "All":
+                changed = store.put(changed)
+            return self._json(json.dumps(changed).encode())
         if request.method == "DELETE":
             self.api.delete(kind, name, namespace)
         return self._json(entry.raw)

@@ -19,6 +19,7 @@ class Fake:
     """A change that is proven by a notice for each place."""
 
     title: str = "make it blue"
+    notes: tuple[str, ...] = ()
     waiting: list[str] = field(default_factory=lambda: ["p1", "p2"])
     fail_apply: bool = False
     fail_revert: bool = False
