@@ -47,7 +47,7 @@ def _headline(summary: Summary) -> str:
     text = f"{_count(summary.shown, 'lookup')}" if summary.shown else "No lookups"
     if summary.duration_ms is not UNSET and summary.duration_ms > 0:
         text += f" in {_duration(summary.duration_ms)}"
-        if summary.shown:
+        if summary.shown and summary.duration_ms >= 1000:
             text += f" ({_rate(summary.shown * 1000 / summary.duration_ms)}/s)"
     if summary.filtered:
         text += f"; {summary.filtered:,}{' more' if summary.shown else ''} did not match the filter"
