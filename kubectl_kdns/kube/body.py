@@ -65,7 +65,7 @@ class Body:
     """Reads what is left of `raw` after its head, in any of HTTP/1.1's three framings."""
 
     def __init__(self, raw: http.client.HTTPResponse) -> None:
-        self._fp = raw.fp
+        self._raw = raw  # closes `fp` when nobody holds it
         self._chunks = Dechunker() if raw.chunked else None
         self._left = None if raw.chunked else raw.length
 
@@ -78,7 +78,7 @@ class Body:
         if chunks is None:
             return self._read_plain(n)
         while not chunks.ended:
-            data = self._fp.read1(n)
+            data = self._raw.fp.read1(n)
             if not data:
                 raise http.client.IncompleteRead(b"")
             try:
@@ -92,7 +92,7 @@ class Body:
     def _read_plain(self, n: int) -> bytes:
         if self._left == 0:
             return b""
-        data = self._fp.read1(n if self._left is None else min(n, self._left))
+        data = self._raw.fp.read1(n if self._left is None else min(n, self._left))
         if self._left is not None:
             if not data:
                 raise http.client.IncompleteRead(b"", self._left)

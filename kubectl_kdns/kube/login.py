@@ -117,7 +117,7 @@ class PackageLogin:
             load: Any = package.load_kube_config
             # From the files themselves, because a refreshed token has to be written back to them.
             load(os.pathsep.join(config.files), config.context or None, answer)
-            authorization = answer.get_api_key_with_prefix("authorization") or ""
+            authorization = answer.auth_settings().get("BearerToken", {}).get("value") or ""
         except Exception as error:  # noqa: BLE001 - whatever it is, that provider does not log us in
             authorization, cause = "", safe_text(f"{type(error).__name__}: {error}")
         else:
