@@ -96,8 +96,8 @@ class LogSwitch:
         owner = self.pods[0].workload if self.pods else UNSET
         what = f"{owner.kind.lower()} {owner.name}" if owner else "deployment coredns"
         return (
-            f"{', '.join(pod.name for pod in self.pods)}: no `reload` in the Corefile, so the change, and its "
-            f"end, is seen only after: kubectl -n {self.source.namespace} rollout restart {what}"
+            f"{', '.join(pod.name for pod in self.pods)}: no `reload` in the Corefile, so the change and its "
+            f"end are seen only after: kubectl -n {self.source.namespace} rollout restart {what}"
         )
 
     def diff(self) -> str:

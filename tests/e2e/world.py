@@ -160,12 +160,9 @@ class World:
         self.kubectl("-n", self.namespace, "rollout", "status", "deployment/upstream", "--timeout=120s")
         # The pod's own address: a closed port of it refuses, one of a Service's address may not.
         self.upstream = self.get("pods", "-l", "app=kdns-e2e-upstream")["items"][0]["status"]["podIP"]
-        self.apply(
-            self._corefile("dns", self.corefile()), self._deployment("dns", image, 2), self._service("dns")
-        )
+        self.add_dns("dns", self.corefile())
         self.server = self.get("service", "dns")["spec"]["clusterIP"]
-        for kind in ("deployment/dns", "daemonset/client"):
-            self.kubectl("-n", self.namespace, "rollout", "status", kind, "--timeout=120s")
+        self.kubectl("-n", self.namespace, "rollout", "status", "daemonset/client", "--timeout=120s")
         pods = self.get("pods", "-l", "app=kdns-e2e-client")["items"]
         self.clients = {pod["spec"]["nodeName"]: pod["metadata"]["name"] for pod in pods}
         if self.python_asks():
@@ -174,6 +171,12 @@ class World:
                 write = ("exec", "-i", pod, "--", "sh", "-c", "cat >/tmp/asker.py")
                 self.kubectl("-n", self.namespace, *write, stdin=script)
         self.wait(lambda: all(a.rcode == "NOERROR" for a in self.ask(["ok.test"])), "DNS of the test answers")
+
+    def add_dns(self, name: str, corefile: str) -> None:
+        """Two more CoreDNS pods with this Corefile, and their Service."""
+        image = self._coredns_image()
+        self.apply(self._corefile(name, corefile), self._deployment(name, image, 2), self._service(name))
+        self.kubectl("-n", self.namespace, "rollout", "status", f"deployment/{name}", "--timeout=120s")
 
     def corefile(self) -> str:
         return COREFILE.replace("UPSTREAM", self.upstream)
@@ -184,17 +187,15 @@ class World:
     def python_asks(self) -> bool:
         return "python" in IMAGE
 
-    def ask_command(self, arguments: Sequence[str]) -> list[str]:
+    def start_asking(self, pod: str, arguments: Sequence[str], server: str = "") -> subprocess.Popen[str]:
         tool = ["python3", "/tmp/asker.py"] if self.python_asks() else ["dnsq"]
-        return [*tool, "-s", self.server, *arguments]
-
-    def start_asking(self, pod: str, arguments: Sequence[str]) -> subprocess.Popen[str]:
-        command = ["kubectl", "-n", self.namespace, "exec", pod, "--", *self.ask_command(arguments)]
+        ask = [*tool, "-s", server or self.server, *arguments]
+        command = ["kubectl", "-n", self.namespace, "exec", pod, "--", *ask]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    def ask(self, arguments: Sequence[str], pods: Sequence[str] = ()) -> list[Asked]:
-        """Asks from all client pods (or those) at once; one entry a lookup."""
-        running = [(pod, self.start_asking(pod, arguments)) for pod in pods or list(self.clients.values())]
+    def ask(self, arguments: Sequence[str], server: str = "") -> list[Asked]:
+        """Asks from all client pods at once; one entry a lookup."""
+        running = [(pod, self.start_asking(pod, arguments, server)) for pod in self.clients.values()]
         return collect(running)
 
     def kdns(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
