@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from kdns_coredns.discover import Discovered
 from kdns_coredns.pods import ConfigSource, CorednsPod, Mount
 from kubectl_kdns.errors import ClusterError, NotFoundError
 from kubectl_kdns.kube import Cluster
@@ -22,7 +21,7 @@ class CorefileText:
     """A Corefile as the cluster has it now; pods may still run an older one.
 
     `text` is None when it could not be read, `reason` says why. `files` are all files of ConfigMaps that the
-    container has, by path; `known` are the directories that have no others. `config_map` is the object that it is in.
+    container has, by path; `known` are the directories that have no others. `config_map` is the API object.
     """
 
     path: str
@@ -92,16 +91,26 @@ def _corefile(
     return CorefileText(pod.corefile, text, files=files, known=known, config_map=found)
 
 
-def owner_of_corefile(discovered: Discovered, config_map: Mapping[str, Any]) -> str:
+def owner_of_corefile(source: ConfigSource, config_map: Mapping[str, Any]) -> str:
     """Who would undo a change of this ConfigMap, and the way that works there; "" when it is the user's own.
 
     `config_map` is the API object, with its managedFields.
     """
     metadata = config_map.get("metadata") or {}
-    namespace, name = metadata.get("namespace", ""), metadata.get("name", "")
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     managers = {entry.get("manager") for entry in metadata.get("managedFields") or ()}
-    images = {pod.image for pod in discovered.pods if pod.config and pod.config.name == name}
+    namespace = source.namespace
+    corefile = (config_map.get("data") or {}).get(source.key) or ""
+    release = annotations.get("meta.helm.sh/release-name") or ""
+    custom = ""
+    if "custom/*.override" in corefile:
+        # AKS and k3s: a plugin in there is as if it stood in the main server block.
+        custom = (
+            f". What it imports is yours:\n  kubectl -n {namespace} create configmap {CUSTOM} "
+            "--from-literal=log.override=log\n"
+            f"  (when there is one: kubectl -n {namespace} edit configmap {CUSTOM}), then:\n"
+            f"  kubectl -n {namespace} rollout restart deployment coredns"
+        )
     if namespace == "openshift-dns" or "dns.operator.openshift.io/owning-dns" in labels:
         return (
             "OpenShift's DNS operator owns this Corefile and puts it back. The operator switches the log on "
@@ -110,31 +119,19 @@ def owner_of_corefile(discovered: Discovered, config_map: Mapping[str, Any]) -> 
             """-p '{"spec":{"logLevel":"Debug"}}'"""
         )
     if labels.get("addonmanager.kubernetes.io/mode") == "Reconcile":
-        if any("mcr.microsoft.com" in image or "azurecr" in image for image in images):
-            return (
-                f"AKS owns this Corefile and puts it back; it imports configmap {namespace}/{CUSTOM}:\n"
-                f"  kubectl -n {namespace} patch configmap {CUSTOM} --type=merge "
-                """-p '{"data":{"log.override":"log"}}'\n"""
-                f"  kubectl -n {namespace} rollout restart deployment coredns"
-            )
-        return "the cluster's add-on manager (as on GKE) owns this Corefile and puts it back"
+        return f"the cluster's add-on manager (as on AKS and GKE) owns this Corefile and puts it back{custom}"
     if "eks" in managers:
         return (
-            "this Corefile belongs to the EKS add-on coredns, which may put it back; the add-on is "
+            "this Corefile belongs to the EKS add-on coredns, which may put it back. The add-on is "
             "configured with a whole Corefile:\n"
             "  aws eks update-addon --cluster-name CLUSTER --addon-name coredns "
             """--configuration-values '{"corefile":"..."}'"""
         )
-    release = annotations.get("meta.helm.sh/release-name", "")
     if release.startswith("rke2-"):
         return (
             f"RKE2's chart {release} owns this Corefile and writes it again. The way there is a HelmChartConfig "
-            f"{namespace}/{release} with the plugin `log` in valuesContent's `servers[].plugins`"
+            f"{namespace}/{release} with the plugin `log` in `servers[].plugins` of its valuesContent"
         )
     if any(key.startswith("objectset.rio.cattle.io/") for key in annotations):
-        return (
-            "k3s owns this Corefile and writes it again at every start of a server; "
-            f"it imports configmap {namespace}/{CUSTOM}:\n"
-            f"  kubectl -n {namespace} create configmap {CUSTOM} --from-literal=log.override=log"
-        )
+        return f"k3s owns this Corefile and writes it again at every start of a server{custom}"
     return ""

@@ -1,4 +1,4 @@
-"""Reads the log of one pod to its end, or for as long as the pod lives, over as many connections as it takes."""
+"""Reads the log of one pod to its end, or while the pod lives, over as many connections as it takes."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def is_kube_dns(pod: PodObject) -> bool:
 
 
 def coredns_pod(pod: PodObject) -> CorednsPod | None:
-    """The CoreDNS in a pod that labels or a user's selector have chosen; None for a pod without containers."""
+    """The CoreDNS in a pod that a selector has chosen; None for a pod without containers."""
     if not pod.spec.containers:
         return None
     meta = pod.metadata

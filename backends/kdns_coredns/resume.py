@@ -31,7 +31,7 @@ def whole_second(time_ns: int) -> str:
 
 
 class Position:
-    """Where in a log the last line was that has been passed on. `last_ns` is its time, None before the first."""
+    """Where the last line was that has been passed on; `last_ns` is its time, None before the first."""
 
     def __init__(self) -> None:
         self.last_ns: int | None = None
