@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 from kubectl_kdns.backend import Backend, Probe, Source, backend_infos, load_backend
 from kubectl_kdns.change import Change, TemporaryChange, confirm
@@ -21,6 +22,7 @@ from kubectl_kdns.session import ChangeRequest, StreamRequest, make_pipeline, ru
 
 DIRECTORY_START_S = 0.3
 DIRECTORY_WAIT_S = 10.0
+LEFTOVERS_WAIT_S = 2.0
 
 
 def run_live(request: StreamRequest, filter_: Filter, printer: Printer, stack: ExitStack) -> int:
@@ -34,7 +36,8 @@ def run_live(request: StreamRequest, filter_: Filter, printer: Printer, stack: E
     backends = chosen_backends(request, cluster, printer)
     feed.start()
     stack.callback(feed.close)
-    warn_of_leftovers(backends, cluster, printer, own=change is not None)
+    if change is None:
+        stack.callback(warn_of_leftovers(cluster, printer))
     await_directory(feed, filter_)
     scope = replace(request.scope(), cluster=cluster, directory=feed.directory)
     stop = Stop()
@@ -95,21 +98,27 @@ def await_directory(feed: DirectoryFeed, filter_: Filter) -> None:
         )
 
 
-def warn_of_leftovers(backends: list[Backend], cluster: Cluster, printer: Printer, *, own: bool) -> None:
-    """Says, as soon as the cluster has answered, what an earlier kdns left; never holds up the run."""
+def warn_of_leftovers(cluster: Cluster, printer: Printer) -> Callable[[], None]:
+    """Says, as soon as the cluster has answered, what an earlier kdns left; never holds up the run.
+
+    Returns what waits for it a moment, at the end of a run that was shorter than the answer took.
+    """
 
     def look() -> None:
-        for backend in backends:
+        for name, info in backend_infos().items():
+            if not info.live:
+                continue
             try:
-                leftovers = backend.leftovers(cluster)
+                leftovers = load_backend(name).leftovers(cluster)
             except KdnsError:
                 continue  # No rights to look: whoever left something had them, and cleanup will say so.
             for leftover in leftovers:
-                state = leftover.in_use or "kubectl kdns cleanup undoes it"
+                state = leftover.in_use or "nobody uses it any more; kubectl kdns cleanup undoes it"
                 printer.status(f"notice: {leftover.description}: {state}")
 
-    if not own:
-        threading.Thread(target=look, name="leftovers", daemon=True).start()
+    thread = threading.Thread(target=look, name="leftovers", daemon=True)
+    thread.start()
+    return partial(thread.join, LEFTOVERS_WAIT_S)
 
 
 def prepare_change(request: StreamRequest, cluster: Cluster, printer: Printer) -> Change | None:
