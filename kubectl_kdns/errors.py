@@ -34,7 +34,7 @@ class KdnsError(Exception):
         if self.cause:
             text += f": {self.cause}"
         if self.hint:
-            text += f"\nTry: {self.hint}"
+            text += f"\n{self.hint}" if self.hint.startswith("did you mean") else f"\nTry: {self.hint}"
         return text
 
 
