@@ -58,6 +58,8 @@ class _Checker:
     def _type(self, expr: Expr) -> str:
         match expr:
             case Literal():
+                if isinstance(expr.value, str) and any("\ud800" <= c <= "\udfff" for c in expr.value):
+                    raise self._error("this text is not valid UTF-8", expr)
                 return expr.type
             case Field():
                 return self._field_type(expr)
@@ -108,7 +110,7 @@ class _Checker:
 
     def _list_type(self, expr: ListOf) -> str:
         """`list<...>` of the common type; "list<>" when empty. Int and double go together."""
-        types = {item.type for item in expr.items}
+        types = {self._type(item) for item in expr.items}
         if not types:
             return "list<>"
         if types <= set(_NUMBERS):
@@ -153,7 +155,8 @@ class _Checker:
         plain = needle_of(pattern)
         mistake = "" if plain and plain[1] else mistake_in(pattern)
         if mistake:
-            hint = "the dialect is RE2's: no look-around, no back-references" if "invalid" in mistake else ""
+            foreign = "perl operator" in mistake or "escape sequence" in mistake
+            hint = "the dialect is RE2's: no look-around, no back-references" if foreign else ""
             raise self._error(f"not a regex: {mistake}", argument, hint)
 
     def _directory_call(self, call: Call) -> None:

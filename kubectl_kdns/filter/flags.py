@@ -103,7 +103,7 @@ def _refuse_contradictions(flags: FilterFlags) -> None:
         ("--rcode", _split(flags.rcode)),
         ("--class", _split(flags.response_class)),
         ("--slower-than", (flags.slower_than,)),
-        ("--status", tuple(status for status in _split(flags.status) if status != "unanswered")),
+        ("--status", tuple(status for status in _split(flags.status) if status.lower() != "unanswered")),
     ):
         if any(value and not value.startswith("!") for value in values):
             raise UsageError(

@@ -119,8 +119,6 @@ def _number_value(text: str, source: str, position: int) -> int | float:
 
 
 def _string_value(text: str, source: str, position: int) -> str:
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        raise FilterError("this text is not valid UTF-8", source=source, position=position)
     if text[0] in "rR":
         return text[2:-1]
 

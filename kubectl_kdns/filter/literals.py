@@ -19,7 +19,6 @@ Complaint = tuple[str, str]
 """What is wrong, and the hint."""
 
 WORKLOAD_KINDS = (
-    "Pod",
     "Deployment",
     "ReplicaSet",
     "DaemonSet",
@@ -27,7 +26,7 @@ WORKLOAD_KINDS = (
     "Job",
     "CronJob",
     "ReplicationController",
-    "Node",
+    "Rollout",
 )
 _ADDRESSES = ("client.ip", "server.ip", "server.backend.ip", "upstream.ip", "dns.resolved_ips")
 _TIME_PREFIX = r"\d{4}(-\d\d(-\d\d(T(\d\d(:(\d\d(:(\d\d(\.\d{0,9})?)?)?)?)?)?)?)?)?"

@@ -19,6 +19,7 @@ _KINDS = {
     "ReplicationController": ("replicationcontroller", "rc"),
     "Job": ("job",),
     "CronJob": ("cronjob", "cj"),
+    "Rollout": ("rollout", "ro"),
     "Service": ("service", "svc"),
     "Node": ("node", "no"),
 }

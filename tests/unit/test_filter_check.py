@@ -90,7 +90,7 @@ def test_has_takes_every_field() -> None:
         'client.ip == "fd00::1"',
         'client.ip.startsWith("10.96.")',
         'policy.verdict == "whatever"',
-        'client.workload.kind == "Rollout"',
+        'client.workload.kind == "CloneSet"',
         'client.workload.kind != "Deployment"',
         'time >= "2026-01-31T09:00:00.000000000Z"',
         'time < "2026-01-31T09:00" && time > "2026"',
@@ -118,9 +118,21 @@ def test_mistakes() -> None:
     assert {source: outcome(source) for source in cases} == cases
 
 
-def test_an_address_with_a_zero_byte() -> None:
-    with pytest.raises(FilterError, match="is not an IP address"):
-        parse_filter(r'client.ip == "\u0000"')
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        (r'client.ip == "\u0000"', "is not an IP address"),
+        ('client.pod == "\udcff"', "this text is not valid UTF-8"),
+        ('client.pod in ["a", "\udcff"]', "this text is not valid UTF-8"),
+        ('dns.name.matches("[\udcff]")', "this text is not valid UTF-8"),
+        ('client.hasLabels("a=\udcff")', "is not the value of a label"),
+        ('client.backs("\udcff")', "not the name of a Service"),
+    ],
+)
+def test_bytes_that_are_no_text(source: str, what: str) -> None:
+    with pytest.raises(FilterError) as caught:
+        parse_filter(source)
+    assert what in caught.value.what
 
 
 def test_closed_sets_take_all_their_values() -> None:

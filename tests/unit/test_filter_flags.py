@@ -48,6 +48,7 @@ def test_the_golden_file_has_every_flag() -> None:
         "rc replicationcontroller replicationcontrollers",
         "job jobs jobs.batch",
         "cj cronjob cronjobs",
+        "ro rollout rollouts rollouts.argoproj.io",
         "svc service services",
         "no node nodes",
     ],
@@ -129,7 +130,7 @@ def test_the_command_line_has_these_flags() -> None:
 
 
 value_texts = st.one_of(
-    st.text("abA*?.!~,/-\\ (=:1", max_size=8),
+    st.text("abA*?.!~,/-\\ (=:1\udcff", max_size=8),
     st.sampled_from(
         ["deploy/a", "svc/b", "10.0.0.1", "coredns", "SERVFAIL", "!A", "error", "client", "late"]
     ),

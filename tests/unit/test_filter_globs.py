@@ -62,6 +62,7 @@ def test_globs(glob: str, expected: str) -> None:
         (r"\*.example.com", 'dns.name == "*.example.com"'),
         (r"\042.example.com", 'dns.name == "*.example.com"'),
         ("a?.x.", r'dns.name.matches(r"^a.\.x$")'),
+        ("\udcff*", r'dns.name.startsWith(r"\255")'),
         (r"\033*", 'dns.name.startsWith("!")'),
     ],
 )
