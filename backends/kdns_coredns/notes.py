@@ -1,0 +1,135 @@
+"""Reads the lines of a CoreDNS log that are no queries: errors of lookups, reloads, words of the kubelet."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NamedTuple
+
+from msgspec import UNSET
+
+from kdns_coredns.facts import upstream_of
+from kubectl_kdns.dns.names import name_of_text, safe_text
+from kubectl_kdns.dns.tables import type_name, type_number
+from kubectl_kdns.model import Error, Maybe, Upstream
+
+RELOADED = "corefile_reloaded"
+REJECTED = "corefile_rejected"
+
+_ERROR = re.compile(r"plugin/errors: (-?[0-9]{1,5}) ((?:\\.|[^\s\\])+) ([A-Za-z0-9-]+): (.*)$")
+_CONSOLIDATED = re.compile(r"plugin/errors: ([0-9]{1,10}) errors like '(.*)' occurred in last (\S+)")
+_RELOAD = re.compile(
+    rb"\[INFO\] Reloading complete|plugin/reload: (?:Corefile (?:changed but|parse failed)[^\n]*)"
+)
+_UPSTREAM = re.compile(r"(?:->|\bdial (?:udp|tcp)\S* )(\[[^\]]*\]:[0-9]+|[0-9.]+:[0-9]+)")
+_KUBELET = re.compile(
+    r"unable to retrieve container logs for |rpc error: code = |Error grabbing logs: |context cancell?ed"
+    r"|failed to (?:watch|open|read|tail|seek|create|try resolving|get)\b"
+)
+# A duration, a transport or response flags: what a query's line has and CoreDNS's other lines have not.
+_LIKE_A_QUERY = re.compile(r"\[INFO\] (?!plugin/)(?=.*(?:\b[0-9]+\.[0-9]+s\b|\b(?:udp|tcp)\b|\bqr,))")
+_CAUSES = (
+    ("timeout", ("i/o timeout", "context deadline exceeded", "timed out")),
+    ("refused", ("connection refused",)),
+    (
+        "network",
+        (
+            "network is unreachable",
+            "no route to host",
+            "host is down",
+            "host is unreachable",
+            "connection reset",
+            "broken pipe",
+            "operation not permitted",
+            "permission denied",
+            "EOF",
+        ),
+    ),
+    ("malformed", ("dns: ", "unpack", "overflow")),
+)
+
+
+class LoggedError(NamedTuple):
+    """What the errors plugin says of one lookup (coredns `plugin/errors/errors.go`)."""
+
+    rcode: int
+    name: str
+    type: str
+    error: Error
+    upstream: Maybe[Upstream]
+
+
+def logged_error(text: str) -> LoggedError | None:
+    """`... plugin/errors: 2 cart.shop. A: read udp 10.0.0.1:5->10.0.0.2:53: i/o timeout`."""
+    match = _ERROR.search(text)
+    if not match:
+        return None
+    number = type_number(match[3])
+    return LoggedError(
+        rcode=int(match[1]),
+        name=name_of_text(match[2]),
+        type=match[3] if number is None else type_name(number),
+        error=Error(cause_type(match[4]), safe_text(match[4])),
+        upstream=_upstream(match[4]),
+    )
+
+
+def cause_type(cause: str) -> str:
+    """One of model.ERROR_TYPES for the words of a Go program."""
+    return next((kind for kind, words in _CAUSES if any(word in cause for word in words)), "other")
+
+
+def consolidated(text: str) -> tuple[int, str] | None:
+    """(how many errors, what to say) of a line that `errors { consolidate }` wrote instead of single ones."""
+    match = _CONSOLIDATED.search(text)
+    if not match:
+        return None
+    said = (
+        f"{match[1]} errors like '{match[2]}' in {match[3]}: the Corefile consolidates them, so their lookups"
+    )
+    return int(match[1]), f"{safe_text(said)} cannot be told"
+
+
+def reload_event(line: bytes) -> str | None:
+    """Whether a line proves that CoreDNS took a new Corefile (RELOADED) or refused it (REJECTED)."""
+    match = _RELOAD.search(line)
+    if not match:
+        return None
+    return REJECTED if match[0].startswith(b"plugin/") else RELOADED
+
+
+def kubelet_message(line: str) -> str | None:
+    """What the kubelet itself put into a log stream, made safe; None for anything else."""
+    return safe_text(line) if _KUBELET.match(line) else None
+
+
+def is_like_a_query(line: str) -> bool:
+    """Whether a line that no format fits is a query's line all the same."""
+    return _LIKE_A_QUERY.search(line) is not None
+
+
+def classic_line(line: str) -> str:
+    r"""A line of `-log-format=json` (coredns#8553) as it is without that; any other line as it is.
+
+    `TIME {"level":"INFO","msg":"10.0.0.1:5 - 7 \"A IN ...","plugin":"errors"}` becomes `TIME [INFO] 10.0...`.
+    """
+    start = line.find("{")
+    if start < 0 or '"msg":' not in line:
+        return line
+    try:
+        entry = json.loads(line[start:])
+        message = entry["msg"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return line
+    if not isinstance(message, str):
+        return line
+    lead = line[:start] or f"{entry.get('time', '')} "
+    plugin = entry.get("plugin")
+    name = f"plugin/{plugin.removeprefix('plugin/')}: " if isinstance(plugin, str) and plugin else ""
+    message = message.replace("\n", "\\010")
+    return f"{lead.replace(chr(10), ' ')}[{entry.get('level', 'INFO')}] {name}{message}".replace("\n", " ")
+
+
+def _upstream(cause: str) -> Maybe[Upstream]:
+    found = _UPSTREAM.findall(cause)
+    return upstream_of(found[-1]) if found else UNSET
