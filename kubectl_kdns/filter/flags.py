@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from kubectl_kdns import model
 from kubectl_kdns.dns import tables
-from kubectl_kdns.errors import UsageError, did_you_mean
+from kubectl_kdns.errors import FilterError, UsageError, did_you_mean
 from kubectl_kdns.filter.check import check
 from kubectl_kdns.filter.expression import parse_filter
 from kubectl_kdns.filter.globs import glob_condition, name_condition, name_regex_condition
@@ -131,6 +131,12 @@ def _checked(flag: str, text: str, condition: Condition) -> Expr:
     try:
         expr = condition(text)
         check(expr, to_text(expr))
+    except FilterError as error:
+        # What helps with an expression is a remark here, unless it is a suggestion: it is nothing to try.
+        suggests = error.hint.startswith("did you mean")
+        remark = f" ({error.hint})" if error.hint and not suggests else ""
+        hint = error.hint if suggests else ""
+        raise UsageError(f"{flag} {text}: {error.what}{remark}", hint=hint) from None
     except UsageError as error:
         raise UsageError(f"{flag} {text}: {error.what}", hint=error.hint) from None
     return expr
