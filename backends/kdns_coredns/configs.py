@@ -129,8 +129,8 @@ def owner_of_corefile(source: ConfigSource, config_map: Mapping[str, Any]) -> st
         )
     if release.startswith("rke2-"):
         return (
-            f"RKE2's chart {release} owns this Corefile and writes it again. The way there is a HelmChartConfig "
-            f"{namespace}/{release} with the plugin `log` in `servers[].plugins` of its valuesContent"
+            f"RKE2's chart {release} owns this Corefile and writes it again. The way there is "
+            f"HelmChartConfig {namespace}/{release} with the plugin `log` among its `servers[].plugins`"
         )
     if any(key.startswith("objectset.rio.cattle.io/") for key in annotations):
         return f"k3s owns this Corefile and writes it again at every start of a server{custom}"

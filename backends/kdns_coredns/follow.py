@@ -146,7 +146,7 @@ class Follower:
         """What is due from time to time; records that waited for lines which have not come."""
         records: list[Record] = []
         for log in list(self._logs.values()):
-            records += log.flush_idle(HEARTBEAT_S)
+            records += log.flush_idle()
             if log.outlives_pod and log.silent_s > GONE_WAIT_S:
                 log.reconnect()
         with self._lock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from kdns_coredns.notes import kubelet_message
 from kdns_coredns.pods import CorednsPod
 from kdns_coredns.resume import Position, Rejoin, stamp_of, whole_second
 from kubectl_kdns.dns.names import safe_text
@@ -25,25 +25,18 @@ ATTEMPTS = 5
 """How often a log is tried in a row, where it is read once; one that is followed is tried for ever."""
 BACKEND = "coredns"
 
-# What a kubelet writes into a log when it cannot go on, after the status has been sent (k8s.io/cri-client
-# `pkg/logs`, kubelet `kuberuntime_container.go`). Every line of the log itself begins with a time.
-_KUBELET_TROUBLE = re.compile(rb"(?:unable to |failed to |rpc error: |unexpected |container |context )")
-_RELOAD_NEEDLES = (b"] Reloading complete", b" reload failed: ", b" Corefile parse failed: ")
-_RELOAD = re.compile(
-    rb"\[INFO\] Reloading complete|\[(?:ERROR|WARNING)\] plugin/reload: (Corefile [^\n]* failed: [^\n]*)"
-)
-
 
 class LogDecoder(Protocol):
     """Makes records of the lines of one log; used by one thread at a time."""
-
-    counters: dict[str, int]
 
     def feed(self, block: bytes) -> list[Record]:
         """Whole lines, each with its time; the records that are ready now."""
 
     def flush(self, idle: bool = False) -> list[Record]:
         """What waits for further lines: `idle`, as far as those would have come by now; else all."""
+
+    @property
+    def counters(self) -> Mapping[str, int]: ...
 
 
 @dataclass(frozen=True)
@@ -88,9 +81,7 @@ class PodLog(threading.Thread):
         self._streams: list[Stream] = []
         self._closed, self._gone, self._wake = threading.Event(), threading.Event(), threading.Event()
         self._last_read_s = time.monotonic()
-        self._idle = True
         self._counters = {"log_reconnects": 0, "lines_too_long": 0}
-        self._last_rejection = ""
 
     # From other threads
 
@@ -123,12 +114,11 @@ class PodLog(threading.Thread):
     def outlives_pod(self) -> bool:
         return self._gone.is_set()
 
-    def flush_idle(self, after_s: float) -> list[Record]:
-        """What the decoder need not hold any longer, when nothing has come for so long."""
-        if self._idle or self.silent_s < after_s or not self._decoding.acquire(blocking=False):
+    def flush_idle(self) -> list[Record]:
+        """What the decoder need not hold any longer."""
+        if not self._decoding.acquire(blocking=False):
             return []
         try:
-            self._idle = True
             return self._decoder.flush(idle=True)
         finally:
             self._decoding.release()
@@ -268,7 +258,7 @@ class PodLog(threading.Thread):
         try:
             while data := stream.read1(READ_BYTES):
                 self._last_read_s = time.monotonic()
-                self._idle, self.has_answered, self._carry = False, True, b""
+                self.has_answered, self._carry = True, b""
                 cut = data.rfind(b"\n") + 1
                 if skipping and cut:
                     start = data.index(b"\n") + 1
@@ -306,24 +296,10 @@ class PodLog(threading.Thread):
 
     def _take(self, block: bytes) -> None:
         self._position.passed(block)
-        for needle in _RELOAD_NEEDLES:
-            if needle in block:
-                self._look_for_reload(block)
-                break
         with self._decoding:
             records = self._decoder.feed(block)
             if records:
                 self._put(records)
-
-    def _look_for_reload(self, block: bytes) -> None:
-        for match in _RELOAD.finditer(block):
-            rejection = safe_text(match[1].decode("utf-8", "replace")) if match[1] else ""
-            if not rejection:
-                self._notice("corefile_reloaded", "Corefile reloaded")
-            elif rejection != self._last_rejection:
-                # CoreDNS says it again at every interval of its reload plugin.
-                self._notice("corefile_rejected", f"the old Corefile stays in use: {rejection}")
-            self._last_rejection = rejection
 
     def _give_up(self, trouble: ClusterError) -> None:
         if trouble.status == 400:
@@ -388,7 +364,9 @@ class PodLog(threading.Thread):
 def _end_of_lines(block: bytes) -> int:
     """Where the log's own lines end in a block, and what its kubelet has to say begins."""
     start = block.rfind(b"\n", 0, len(block) - 1) + 1
-    return start if _KUBELET_TROUBLE.match(block, start) else len(block)
+    # Every line of the log itself begins with a time.
+    is_line = b"0" <= block[start : start + 1] <= b"9"
+    return len(block) if is_line or not kubelet_message(block[start:].decode("utf-8", "replace")) else start
 
 
 def _text(error: ClusterError) -> str:

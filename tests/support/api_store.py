@@ -7,6 +7,7 @@ kinds, as in etcd. `compact` forgets history: a watch or a continue token from b
 from __future__ import annotations
 
 import base64
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -143,11 +144,14 @@ class Store:
 
 
 def selector(namespace: str, query: dict[str, str]) -> Selects:
-    """What a list selects: `labelSelector` with equality, `!=` and existence, `fieldSelector` by path."""
-    terms = [t for t in query.get("labelSelector", "").split(",") if t]
+    """What a list selects: `labelSelector` with equality, `!=`, `in` and existence, `fieldSelector` by path."""
+    terms = [t for t in re.split(r",(?![^(]*\))", query.get("labelSelector", "")) if t]
     fields = [t.split("=", 1) for t in query.get("fieldSelector", "").replace("==", "=").split(",") if t]
 
     def label_fits(term: str, labels: dict[str, str]) -> bool:
+        if " in (" in term:
+            name, values = term.rstrip(")").split(" in (")
+            return labels.get(name) in values.split(",")
         if "!=" in term:
             name, value = term.split("!=")
             return labels.get(name) != value
