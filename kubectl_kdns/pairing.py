@@ -1,0 +1,408 @@
+"""Messages to lookups: joins each query with its response, by event time, in bounded memory.
+
+One `Pairing` is one vantage point. A query and its response have the same ends, transport, id and question
+(compared without case); a response that repeats no question (a bare FORMERR) is joined by the rest if only
+one query can be meant. What the messages of one lookup can do, and what becomes of it:
+
+- The query comes again before the response: a *try*. Time and latency count from the first. But the same
+  query within DUPLICATE_NS is one packet seen twice (`tcpdump -i any` sees it at the veth, the bridge and
+  the uplink): no resolver retransmits with the same id that soon (c-ares 250 ms, musl 2.5 s, glibc 5 s).
+- No response within the time-out after the last try: *unanswered*, told `grace_ns` later, because the
+  retransmission of a resolver that waits 5 s comes just after 5 s. A response within the grace is *late*.
+  One after it is counted and told in a notice, not made a second record: one lookup is one record.
+- A response before its query: what several CPUs capture is not in order, so it is held REORDER_NS for its
+  query; then it is a lookup without latency, whose `time` is the response's (and `inferred` says so).
+- A second response, or the query again with a time before the response: a duplicate, counted.
+- The query again after the response: a new lookup. The same id with another question: another lookup.
+- More than `max_waiting` queries wait: the oldest is given up and counted in a `loss` (pairing_evicted).
+
+So queries = lookups with a query (answered, unanswered, pending) + retries + duplicate_queries + evicted, and
+responses = answered lookups + duplicate_responses + late_responses.
+Event time is the greatest seen; when it steps back by more than the time-out (a clock was set), it goes on
+from there. A time of 0 is unknown: such a message gives no time and no latency.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from msgspec import UNSET
+
+from kubectl_kdns.dns.wire import DecodedMessage
+from kubectl_kdns.model import Loss, Notice, Record
+from kubectl_kdns.sighting import (
+    NO_ID,
+    Asked,
+    Exchange,
+    Sighting,
+    Vantage,
+    lookup_record,
+    message_record,
+    response_record,
+)
+from kubectl_kdns.times import NS_PER_S, format_duration, format_time
+
+__all__ = ["GRACE_NS", "NO_ID", "Exchange", "Pairing", "Sighting", "Vantage"]
+
+DUPLICATE_NS = 100_000_000
+REORDER_NS = NS_PER_S
+GRACE_NS = NS_PER_S
+CHECK_NS = 10_000_000
+MAX_WAITING = 65536
+MAX_EARLY = 8192
+MAX_REMEMBERED = 16384
+
+Key: TypeAlias = tuple[object, ...]
+"""An exchange; with the question behind it while another question of that exchange waits."""
+
+_NEVER = 1 << 80
+
+
+class _Told:
+    """Lookups whose record was made, so that what still comes of them is known: at least the last
+    MAX_REMEMBERED of them, at most twice that, for `span_ns`."""
+
+    def __init__(self, span_ns: int) -> None:
+        self._span_ns = span_ns
+        self._recent: dict[Key, Asked] = {}
+        self._older: dict[Key, Asked] = {}
+
+    def add(self, key: Key, asked: Asked) -> None:
+        if len(self._recent) >= MAX_REMEMBERED:
+            self._older, self._recent = self._recent, {}
+        self._recent[key] = asked
+
+    def find(self, exchange: Exchange, message: DecodedMessage, clock: int) -> Asked | None:
+        """The lookup that this message can be a part of."""
+        for key in (exchange, _with_question(exchange, message)):
+            asked = self._recent.get(key) or self._older.get(key)
+            if asked is not None and clock - asked.told <= self._span_ns and _fits(asked.message, message):
+                return asked
+        return None
+
+
+class Pairing:
+    """Feed it sightings, about in the order of time; it gives back records in the order of completion.
+
+    `messages`: also a `message` record of each sighting that is no duplicate. Not for several threads.
+    """
+
+    def __init__(
+        self,
+        vantage: Vantage,
+        *,
+        timeout_ns: int = 5 * NS_PER_S,
+        grace_ns: int = GRACE_NS,
+        max_waiting: int = MAX_WAITING,
+        messages: bool = False,
+    ) -> None:
+        self.counters = {
+            "queries": 0,
+            "retries": 0,
+            "duplicate_queries": 0,
+            "evicted": 0,
+            "responses": 0,
+            "responses_without_query": 0,
+            "duplicate_responses": 0,
+            "late_responses": 0,
+        }
+        self._vantage = vantage
+        self._timeout_ns = timeout_ns
+        self._grace_ns = grace_ns
+        self._max_waiting = max_waiting
+        self._messages = messages
+        self._out: list[Record] = []
+        # Event time: the greatest seen, and a clock that goes on by its steps forward.
+        self._high_ns = 0
+        self._clock = 0
+        self._next_check = 0
+        # Both in the order of their deadlines.
+        self._waiting: OrderedDict[Key, Asked] = OrderedDict()
+        self._early: OrderedDict[Key, tuple[Sighting, int]] = OrderedDict()
+        # How many wait with their question in the key, by exchange.
+        self._rivals: dict[Key, int] = {}
+        self._answered = _Told(2 * timeout_ns)
+        self._given_up = _Told(12 * timeout_ns)
+        # What no record tells yet: (first time, last time, number) of the evicted; how many late, slowest.
+        self._evicted = (_NEVER, 0, 0)
+        self._late = 0
+        self._slowest: tuple[int, Sighting] | None = None
+        self._late_told = -_NEVER
+
+    def feed(self, sightings: Iterable[Sighting]) -> list[Record]:
+        """The records that these sightings complete.
+
+        What nearly all are, a new query or the response to the one that waits, takes no further call.
+        """
+        waiting, out, vantage, timeout_ns = self._waiting, self._out, self._vantage, self._timeout_ns
+        hold_ns, max_waiting, plain = timeout_ns + self._grace_ns, self._max_waiting, not self._messages
+        queries = responses = 0
+        for sighting in sightings:
+            time_ns, exchange, message, size, raw = sighting
+            ahead_ns = time_ns - self._high_ns
+            if ahead_ns > 0:
+                if self._high_ns:
+                    self._clock += ahead_ns
+                self._high_ns = time_ns
+                if self._clock >= self._next_check:
+                    self._expire()
+            elif ahead_ns < -timeout_ns and time_ns:
+                self._high_ns = time_ns
+            asked = waiting.get(exchange)
+            if message.is_response:
+                responses += 1
+                if asked is None or not plain or time_ns < asked.time_ns or not _same(asked.message, message):
+                    self._respond(sighting, asked)
+                    continue
+                del waiting[exchange]
+                asked.answered_ns = time_ns
+                asked.told = self._clock
+                self._answered.add(exchange, asked)
+                late = time_ns - asked.last_ns > timeout_ns and asked.last_ns > 0
+                out.append(lookup_record(vantage, asked, "answered", sighting, late))
+            else:
+                queries += 1
+                if asked is not None or not plain or ahead_ns < 0 or self._early or self._rivals:
+                    self._ask(sighting, asked)
+                    continue
+                waiting[exchange] = Asked(
+                    time_ns, exchange, message, size, raw, time_ns, self._clock + hold_ns
+                )
+                if len(waiting) > max_waiting:
+                    self._evict()
+        self.counters["queries"] += queries
+        self.counters["responses"] += responses
+        return self._take()
+
+    def advance(self, time_ns: int) -> list[Record]:
+        """The records that are due at `time_ns` though nothing more came (live, at a heartbeat)."""
+        if time_ns > self._high_ns > 0:
+            self._clock += time_ns - self._high_ns
+            self._high_ns = time_ns
+            self._expire()
+        return self._take()
+
+    def finish(self) -> list[Record]:
+        """The rest at the end of the run: queries younger than the time-out are `pending`."""
+        for response, _ in self._early.values():
+            self._tell_alone(response)
+        for asked in self._waiting.values():
+            overdue = self._clock >= asked.deadline - self._grace_ns
+            self._out.append(
+                lookup_record(self._vantage, asked, "unanswered" if overdue else "pending", None)
+            )
+        self._early.clear()
+        self._waiting.clear()
+        self._rivals.clear()
+        self._tell_late()
+        return self._take()
+
+    def _ask(self, query: Sighting, asked: Asked | None) -> None:
+        """A query; `asked` is what waits by its exchange."""
+        time_ns, exchange, message, size, raw = query
+        key: Key = exchange
+        if asked is not None and not _same(asked.message, message):
+            key = _with_question(exchange, message)
+            asked = self._waiting.get(key)
+        elif asked is None and exchange in self._rivals:
+            rival = _with_question(exchange, message)
+            asked = self._waiting.get(rival)
+            key = exchange if asked is None else rival
+        if asked is not None:
+            self._ask_again(key, asked, query)
+            return
+        if time_ns < self._high_ns:
+            told = self._answered.find(exchange, message, self._clock)
+            if told is not None and time_ns < told.answered_ns:
+                self.counters["duplicate_queries"] += 1
+                return
+        if self._messages:
+            self._out.append(message_record(self._vantage, query))
+        deadline = self._clock + self._timeout_ns + self._grace_ns
+        asked = Asked(time_ns, exchange, message, size, raw, time_ns, deadline)
+        response = self._take_early(query)
+        if response is not None:
+            self._answer(key, asked, response)
+            return
+        self._waiting[key] = asked
+        if key is not exchange:
+            self._rivals[exchange] = self._rivals.get(exchange, 0) + 1
+        if len(self._waiting) > self._max_waiting:
+            self._evict()
+
+    def _ask_again(self, key: Key, asked: Asked, query: Sighting) -> None:
+        time_ns = query[0]
+        if abs(time_ns - asked.last_ns) < DUPLICATE_NS and query[2] == asked.message:
+            self.counters["duplicate_queries"] += 1
+            return
+        self.counters["retries"] += 1
+        if self._messages:
+            self._out.append(message_record(self._vantage, query))
+        asked.tries += 1
+        asked.last_ns = max(asked.last_ns, time_ns)
+        asked.deadline = self._clock + self._timeout_ns + self._grace_ns
+        self._waiting.move_to_end(key)
+
+    def _respond(self, response: Sighting, asked: Asked | None) -> None:
+        """A response; `asked` is what waits by its exchange."""
+        time_ns, exchange, message, _, _ = response
+        key: Key = exchange
+        rivals = exchange in self._rivals
+        if asked is not None and not _same(asked.message, message):
+            # Where the question is not said twice, the exchange must do, if only one question waits by it.
+            asked = asked if _fits(asked.message, message) and not rivals else None
+        if asked is None and rivals:
+            key = _with_question(exchange, message)
+            asked = self._waiting.get(key)
+        no_answer = asked is None or time_ns < asked.time_ns
+        if no_answer and self._answered.find(exchange, message, self._clock) is not None:
+            self.counters["duplicate_responses"] += 1
+            return
+        if asked is not None:
+            if self._messages:
+                self._out.append(message_record(self._vantage, response))
+            self._forget(key, asked)
+            self._answer(key, asked, response)
+            return
+        told = self._given_up.find(exchange, message, self._clock)
+        if told is None:
+            self._hold(response)
+        elif told.answered_ns:
+            self.counters["duplicate_responses"] += 1
+        else:
+            self._answer_too_late(told, response)
+
+    def _answer(self, key: Key, asked: Asked, response: Sighting) -> None:
+        asked.answered_ns = time_ns = response[0]
+        asked.told = self._clock
+        self._answered.add(key, asked)
+        late = time_ns - asked.last_ns > self._timeout_ns and asked.last_ns > 0
+        self._out.append(lookup_record(self._vantage, asked, "answered", response, late))
+
+    def _answer_too_late(self, told: Asked, response: Sighting) -> None:
+        self.counters["late_responses"] += 1
+        if self._messages:
+            self._out.append(message_record(self._vantage, response))
+        told.answered_ns = response[0]
+        latency_ns = response[0] - told.time_ns
+        self._late += 1
+        if self._slowest is None or latency_ns > self._slowest[0]:
+            self._slowest = (latency_ns, response)
+        if self._clock - self._late_told >= self._timeout_ns:
+            self._tell_late()
+
+    def _hold(self, response: Sighting) -> None:
+        """Keeps a response for the query that may come just behind it."""
+        _, exchange, message, _, _ = response
+        held, _ = self._early.get(exchange, (None, 0))
+        if held is not None and _fits(held[2], message):
+            self.counters["duplicate_responses"] += 1
+            return
+        if self._messages:
+            self._out.append(message_record(self._vantage, response))
+        if held is not None:
+            del self._early[exchange]
+            self._tell_alone(held)
+        self._early[exchange] = (response, self._clock + REORDER_NS)
+        if len(self._early) > MAX_EARLY:
+            _, (oldest, _) = self._early.popitem(last=False)
+            self._tell_alone(oldest)
+
+    def _take_early(self, query: Sighting) -> Sighting | None:
+        """The response that came before this query, if one did."""
+        time_ns, exchange, message, _, _ = query
+        held, _ = self._early.get(exchange, (None, 0))
+        if held is None or not _fits(message, held[2]) or time_ns - held[0] > DUPLICATE_NS:
+            return None
+        del self._early[exchange]
+        return held
+
+    def _expire(self) -> None:
+        """Tells what is due by the clock."""
+        clock = self._clock
+        self._next_check = clock + CHECK_NS
+        while self._early and next(iter(self._early.values()))[1] <= clock:
+            _, (response, _) = self._early.popitem(last=False)
+            self._tell_alone(response)
+        while self._waiting:
+            key, asked = next(iter(self._waiting.items()))
+            if asked.deadline > clock:
+                break
+            self._forget(key, asked)
+            asked.told = clock
+            self._given_up.add(key, asked)
+            self._out.append(lookup_record(self._vantage, asked, "unanswered", None))
+
+    def _evict(self) -> None:
+        key, asked = next(iter(self._waiting.items()))
+        self._forget(key, asked)
+        self.counters["evicted"] += 1
+        first_ns, last_ns, count = self._evicted
+        self._evicted = (min(first_ns, asked.time_ns), max(last_ns, asked.time_ns), count + 1)
+
+    def _forget(self, key: Key, asked: Asked) -> None:
+        del self._waiting[key]
+        if len(key) > len(asked.exchange):
+            self._rivals[asked.exchange] -= 1
+            if not self._rivals[asked.exchange]:
+                del self._rivals[asked.exchange]
+
+    def _tell_alone(self, response: Sighting) -> None:
+        """A response whose query never came; what else comes of it is a duplicate."""
+        self.counters["responses_without_query"] += 1
+        time_ns, exchange, message, size, raw = response
+        self._answered.add(
+            exchange,
+            Asked(time_ns, exchange, message, size, raw, time_ns, 0, answered_ns=time_ns, told=self._clock),
+        )
+        self._out.append(response_record(self._vantage, response))
+
+    def _tell_late(self) -> None:
+        """One notice for all that were late since the last one; there is one a time-out at most."""
+        if self._slowest is None:
+            return
+        latency_ns, (_, exchange, message, _, _) = self._slowest
+        many = f"{self._late} responses came" if self._late > 1 else "a response came"
+        asked = f"{message.name or 'unknown'} {message.type or ''}".rstrip()
+        text = (
+            f"{many} after the lookup was told as unanswered; the slowest took {format_duration(latency_ns)} "
+            f"({asked}, from {exchange[2]}). The server is slow, not silent: try a longer --timeout"
+        )
+        self._note(Notice(code="late_responses", message=text))
+        self._late, self._slowest, self._late_told = 0, None, self._clock
+
+    def _take(self) -> list[Record]:
+        first_ns, last_ns, count = self._evicted
+        if count:
+            loss = Loss(reason="pairing_evicted", unit="messages", count=count)
+            loss.from_, loss.until = format_time(first_ns), format_time(last_ns)
+            self._note(loss)
+            self._evicted = (_NEVER, 0, 0)
+        out = self._out[:]
+        self._out.clear()
+        return out
+
+    def _note(self, record: Loss | Notice) -> None:
+        record.time = format_time(self._high_ns) if self._high_ns else UNSET
+        record.backend, record.node = self._vantage.backend, self._vantage.node
+        self._out.append(record)
+
+
+def _with_question(exchange: Exchange, message: DecodedMessage) -> Key:
+    return (*exchange, message.name, message.type, message.class_, message.opcode)
+
+
+def _same(question: DecodedMessage, other: DecodedMessage) -> bool:
+    return (
+        question.name == other.name
+        and question.type == other.type
+        and question.class_ == other.class_
+        and question.opcode == other.opcode
+    )
+
+
+def _fits(question: DecodedMessage, other: DecodedMessage) -> bool:
+    """Whether they can be of one lookup: the same question, or one of them does not say which."""
+    return question.name is UNSET or other.name is UNSET or _same(question, other)
