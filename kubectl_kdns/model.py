@@ -35,7 +35,9 @@ LOSS_REASONS = (
     "rate_cap",
     "disconnected",
     "truncated",
+    "malformed",
     "fragment",
+    "tcp_gap",
 )
 LOSS_UNITS = ("messages", "lines", "flows")
 
