@@ -21,9 +21,11 @@ PROGRESS_NS = 10 * NS_PER_S
 class Change(Protocol):
     """What one backend changes for a while. All methods may raise KdnsError."""
 
-    title: str
-    notes: Sequence[str]
-    """What else to know before agreeing, a sentence each."""
+    @property
+    def title(self) -> str: ...
+    @property
+    def notes(self) -> Sequence[str]:
+        """What else to know before agreeing, a sentence each."""
 
     def diff(self) -> str:
         """What would change, as a unified diff; empty when the cluster is already so."""
@@ -47,9 +49,11 @@ class Change(Protocol):
 class Leftover(Protocol):
     """Something that an earlier kdns left in the cluster."""
 
-    description: str
-    in_use: str
-    """Who still uses it, as far as can be told; "" when nobody does."""
+    @property
+    def description(self) -> str: ...
+    @property
+    def in_use(self) -> str:
+        """Who still uses it, as far as can be told; "" when nobody does."""
 
     def heal(self) -> str:
         """Removes it and says what was done."""

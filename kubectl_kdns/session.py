@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TextIO
 
+from msgspec import UNSET
+
 from kubectl_kdns.backend import Plan, Scope, Source, backend_infos, find_backend, load_backend
 from kubectl_kdns.errors import InputError
-from kubectl_kdns.filter import Filter, parse_filter
+from kubectl_kdns.filter import Filter, implied_values, parse_filter
 from kubectl_kdns.filter.explain import explain
 from kubectl_kdns.filter.flags import FilterFlags, flags_expression
 from kubectl_kdns.inputs import Input, open_inputs
 from kubectl_kdns.kube.flags import ConnectionFlags
-from kubectl_kdns.model import Record
-from kubectl_kdns.pipeline import Pipeline, Stop
+from kubectl_kdns.model import Lookup, Record
+from kubectl_kdns.pipeline import Accept, Pipeline, Stop
 from kubectl_kdns.printer import Printer, PrinterOptions
 from kubectl_kdns.times import NS_PER_S, format_time
-
-PROGRESS_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,10 @@ def make_pipeline(
     request: StreamRequest, filter_: Filter, sources: Sequence[Source], printer: Printer, **more: Any
 ) -> Pipeline:
     """The pipeline of a request; `more` are what only live runs have (names, changes)."""
-    accept = filter_.compile(more.pop("environment", None)) if filter_.expr is not None else None
+    environment = more.pop("environment", None)
+    accept = filter_.compile(environment) if filter_.expr is not None else None
+    if accept and "SERVFAIL" in (implied_values(filter_.expr, "dns.rcode") or ()):
+        accept = PerhapsServfail(accept)
     return Pipeline(
         sources=sources,
         sink=printer,
@@ -116,6 +119,30 @@ def make_pipeline(
     )
 
 
+class PerhapsServfail:
+    """A filter for SERVFAIL that counts the lookups which may be one: the log does not say how they ended."""
+
+    def __init__(self, accept: Accept) -> None:
+        self._accept = accept
+        self.count = 0
+
+    def __call__(self, record: Any) -> bool:
+        if self._accept(record):
+            return True
+        if isinstance(record, Lookup) and record.status == "unwritten" and record.dns:
+            record.status, record.dns.rcode = "answered", "SERVFAIL"
+            self.count += self._accept(record)
+            record.status, record.dns.rcode = "unwritten", UNSET
+        return False
+
+    @property
+    def notice(self) -> str:
+        return (
+            f"notice: {self.count} more lookups have no answer in the log: SERVFAIL or dropped, it does not "
+            "say which. Try: --status unwritten instead of --rcode"
+        )
+
+
 def run_pipeline(pipeline: Pipeline, printer: Printer, stack: ExitStack) -> int:
     """Runs it under our signal handlers, prints the figures, and gives the exit status."""
     stop: Stop = pipeline.stop
@@ -124,6 +151,8 @@ def run_pipeline(pipeline: Pipeline, printer: Printer, stack: ExitStack) -> int:
         pipeline.run()
     finally:
         counts = pipeline.counts
+        if isinstance(pipeline.accept, PerhapsServfail) and pipeline.accept.count:
+            printer.status(pipeline.accept.notice)
         printer.finish(seen=counts.seen, filtered=counts.filtered, counters=pipeline.counters())
     return 128 + stop.signal if stop.signal else 0
 

@@ -7,7 +7,7 @@ any other line in it is read line by line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import UNSET
 
@@ -24,7 +24,7 @@ from kdns_coredns.notes import (
     logged_error,
     reload_event,
 )
-from kdns_coredns.selection import Selection
+from kdns_coredns.selection import Search, Selection
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.model import Lookup, Notice, Record, Server
 from kubectl_kdns.times import format_time, parse_time
@@ -75,7 +75,7 @@ class LogDecoder:
         """From here on lines are in these formats: the Corefile was changed."""
         self._forms = list(forms_of(tuple(formats), self._timestamps))
         templates: list[Template] = list(dict.fromkeys(form.template for form in self._forms))
-        self._patterns = self._selection.patterns(templates)
+        self._searches = self._selection.searches(templates)
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -90,14 +90,15 @@ class LogDecoder:
         self._quiet = False
         if not block.endswith(b"\n"):
             block += b"\n"
-        lines = block.count(b"\n")
-        self._counts["lines_read"] += lines
         if self._is_json is None or not self._is_json:
             head = block if self._is_json is None else block[: block.find(b"\n")]
             self._is_json = b'"msg":' in head
-        if self._patterns and not self._is_json:
-            block = _searched(block, self._patterns)
-            self._counts["lines_skipped"] += lines - block.count(b"\n")
+        if self._searches and not self._is_json:
+            lines = block.count(b"\n")
+            block = _searched(block, self._searches)
+            skipped = lines - block.count(b"\n")
+            self._counts["lines_read"] += skipped
+            self._counts["lines_skipped"] += skipped
         records: list[Record] = []
         for piece in _pieces(block):
             text = piece.decode("utf-8", "surrogateescape")
@@ -114,6 +115,7 @@ class LogDecoder:
 
     def _read(self, text: str, records: list[Record]) -> None:
         lines = text.count("\n")
+        self._counts["lines_read"] += lines
         form = self._forms[0]
         rows: list[Row] = [] if self._raw else form.fast.findall(text)
         if len(rows) == lines:
@@ -225,14 +227,21 @@ class LogDecoder:
         )
 
 
-def _searched(block: bytes, patterns: Sequence[re.Pattern[bytes]]) -> bytes:
-    """The lines in which one of the patterns matches."""
+def _searched(block: bytes, searches: Iterable[Search]) -> bytes:
+    """The lines in which one of the searches finds something."""
     ends: dict[int, int] = {}
-    for pattern in patterns:
-        position = 0
-        while match := pattern.search(block, position):
-            position = block.index(b"\n", match.start()) + 1
-            ends[block.rfind(b"\n", 0, match.start()) + 1] = position
+    for search in searches:
+        at = end = 0
+        while True:
+            if isinstance(search, bytes):
+                at = block.find(search, end)
+            else:
+                match = search.search(block, end)
+                at = match.start() if match else -1
+            if at < 0:
+                break
+            end = block.index(b"\n", at) + 1
+            ends[block.rfind(b"\n", 0, at) + 1] = end
     return b"".join([block[start : ends[start]] for start in sorted(ends)])
 
 

@@ -45,7 +45,7 @@ class Kind(IntEnum):
 
 
 class Facts(NamedTuple):
-    """Values as the records have them. `labels` are metadata that belong to client or server."""
+    """Values as the records have them; `unusual` is None for most lines."""
 
     name: Maybe[str]
     type: Maybe[str]
@@ -61,21 +61,21 @@ class Facts(NamedTuple):
     status: Maybe[str]
     inferred: Maybe[list[str]]
     upstream: Maybe[Upstream]
-    labels: Labels | None
+    unusual: Unusual | None
+
+
+class Unusual(NamedTuple):
+    """What is done with the line, and what metadata and {local} say of client and server; "" is unknown."""
+
     kind: Kind
-
-
-class Labels(NamedTuple):
-    """What metadata and {local} add; "" is unknown."""
-
     client_namespace: str
     client_pod: str
     local: str
 
     def apply(self, lookup: Lookup) -> None:
-        if lookup.client:
+        if lookup.client and self.client_pod:
             lookup.client.namespace = self.client_namespace or UNSET
-            lookup.client.pod = self.client_pod or UNSET
+            lookup.client.pod = self.client_pod
         if self.local:
             lookup.server = copy(lookup.server) if lookup.server else Server()
             lookup.server.ip = self.local
@@ -133,8 +133,7 @@ def facts_of(values: Mapping[str, str]) -> Facts:
         status=("unwritten" if unwritten else "answered") if known else UNSET,
         inferred=inferred,
         upstream=upstream_of(values.get("{/forward/upstream}", "")),
-        labels=_labels(values),
-        kind=_kind(name, type_, values.get("{size}"), unwritten or rcode == "SERVFAIL"),
+        unusual=_unusual(values, _kind(name, type_, values.get("{size}"), unwritten or rcode == "SERVFAIL")),
     )
 
 
@@ -184,18 +183,19 @@ def _edns(values: Mapping[str, str]) -> Maybe[Edns]:
     return Edns(size, do)
 
 
-def _labels(values: Mapping[str, str]) -> Labels | None:
+def _unusual(values: Mapping[str, str], kind: Kind) -> Unusual | None:
     def label(name: str) -> str:
         text = values.get(name, "-")
         return "" if text == "-" else safe_text(text)
 
     local = label("{local}").strip("[]")
-    labels = Labels(
+    unusual = Unusual(
+        kind,
         label("{/kubernetes/client-namespace}"),
         label("{/kubernetes/client-pod-name}"),
         "" if local in ("::", "0.0.0.0") else local,
     )
-    return labels if any(labels) else None
+    return unusual if any(unusual) else None
 
 
 def _rcode(text: str) -> str:

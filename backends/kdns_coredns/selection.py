@@ -26,6 +26,8 @@ PROBE_TYPES = frozenset({"HINFO", "NS"})
 SERVER_WRITES = frozenset({"FORMERR", "SERVFAIL", "NOTIMP", "REFUSED"})
 """Codes that the server answers with in place of a plugin: many versions log `- - 0` for them."""
 
+Search = bytes | re.Pattern[bytes]
+
 _PLAIN_NAME = re.compile(r"[a-z0-9_.-]+")
 _CLASS_OF_CODE = {"NXDOMAIN": "denial", "NOERROR": "success"}  # all others are errors
 _OTHER_NAMES = {"TYPE0": "None", "TYPE65535": "Reserved", "BADVERS": "BADSIG"}  # those of miekg/dns
@@ -47,17 +49,16 @@ class Selection:
         """Whether CoreDNS's own questions are asked for by their type."""
         return self.types is not None and not self.types.isdisjoint(PROBE_TYPES)
 
-    def patterns(self, templates: Sequence[Template]) -> tuple[re.Pattern[bytes], ...]:
-        """One of these matches somewhere in every line that may be wanted; none: read every line."""
+    def searches(self, templates: Sequence[Template]) -> tuple[Search, ...]:
+        """One of these is found in every line that may be wanted; none: read every line."""
         for search in (self._names, self._responses, self._types, self._latencies):
             found = search(templates)
             if found:
-                texts = dict.fromkeys(pattern.encode() for pattern in found)
-                return tuple(map(re.compile, [*texts, *ALWAYS]))
+                return (*map(_search, dict.fromkeys(found)), *ALWAYS)
         return ()
 
     def takes(self, templates: Sequence[Template]) -> tuple[str, ...]:
-        """What `patterns` does, in words."""
+        """What `searches` do, in words."""
         for search, what in (
             (self._names, f"names with {_listed(self.names)}"),
             (self._responses, self._response_words()),
@@ -89,8 +90,7 @@ class Selection:
         if self.unwritten:
             return place.held
         if self.rcodes is not None:
-            found = place.codes(self.rcodes)
-            return f"{found}|{place.held}" if self.rcodes & SERVER_WRITES else found
+            return place.codes(self.rcodes, held=not self.rcodes.isdisjoint(SERVER_WRITES))
         if self.classes is not None and not _has_own_class(template):
             return place.of_classes(self.classes)
         return ""
@@ -130,11 +130,15 @@ class _ResponsePlace(NamedTuple):
     @property
     def held(self) -> str:
         """Lookups that may have an [ERROR] line (facts.Kind.HELD)."""
-        return f"{self.before}(?:SERVFAIL|-|NOERROR{self.old})"
+        return f"{self.before}(?:{'|'.join(self._held)})"
 
-    def codes(self, names: Iterable[str]) -> str:
-        spelled = [spelling for name in sorted(names) for spelling in _spellings(name)]
-        return f"{self.before}(?:{'|'.join(map(re.escape, spelled))})"
+    @property
+    def _held(self) -> tuple[str, ...]:
+        return ("SERVFAIL", "-", f"NOERROR{self.old}")
+
+    def codes(self, names: Iterable[str], *, held: bool = False) -> str:
+        spelled = [re.escape(spelling) for name in sorted(names) for spelling in _spellings(name)]
+        return f"{self.before}(?:{'|'.join([*spelled, *(self._held if held else ())])})"
 
     def of_classes(self, classes: Set[str]) -> str:
         if "error" not in classes:
@@ -147,6 +151,12 @@ class _ResponsePlace(NamedTuple):
         others = [] if "denial" in classes else ["NXDOMAIN"]
         others += [] if "success" in classes else [f"NOERROR(?!{self.old})"]
         return f"{self.before}(?!{'|'.join(others)})" if others else ""
+
+
+def _search(pattern: str) -> Search:
+    """A text to look for as it is, which is twice as fast, or a regex."""
+    plain = pattern.replace("\\", "")
+    return plain.encode() if re.escape(plain) == pattern else re.compile(pattern.encode())
 
 
 def select(filter_: Filter) -> Selection:

@@ -190,10 +190,16 @@ class Cluster:
         return connection_error(self._config, self._transport.proxy, error)
 
 
-def connect(flags: ConnectionFlags, *, log: Callable[[str], object] | None = None) -> Cluster:
+def connect(
+    flags: ConnectionFlags,
+    *,
+    log: Callable[[str], object] | None = None,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Cluster:
     """The cluster that `flags` and kubeconfig choose; sends nothing yet. Raises ConfigError.
 
-    `log` takes the lines of the request log (`-v 6` and more) and defaults to standard error.
+    `log` takes the lines of the request log (`-v 6` and more) and defaults to standard error; `sleep` is
+    given the seconds before a retry.
     """
     merged = kubeconfig.read(flags.kubeconfig, os.environ, Path.home())
     config = client_config.choose(merged, flags, os.environ)
@@ -203,6 +209,7 @@ def connect(flags: ConnectionFlags, *, log: Callable[[str], object] | None = Non
         RequestLog(flags.v, log or sys.stderr.write),
         env=os.environ,
         timeout_s=_timeout_s(flags.request_timeout),
+        sleep=sleep,
     )
 
 
