@@ -119,7 +119,9 @@ class Reflector(threading.Thread, Generic[T]):
                 elif obj.metadata.annotations and obj.metadata.annotations.initial_events_end == "true":
                     self._finish_list(fresh, obj.metadata.resource_version)
         except ClusterError as error:
-            refused = 400 <= error.status < 500 and error.status not in (401, 410, 429)
+            # 500 is what an API server of 1.34 says whose etcd is older than 3.4.25 (seen with 3.4.23):
+            # "the required storage feature RequestWatchProgress is disabled".
+            refused = 400 <= error.status <= 500 and error.status not in (401, 410, 429)
             if self._version or not refused:
                 raise
             # Not offered, or `list` is allowed and `watch` is not.
