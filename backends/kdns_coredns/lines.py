@@ -23,7 +23,7 @@ from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.model import API_VERSION, Client, Dns, Lookup, Maybe, Server
 from kubectl_kdns.times import format_time, parse_time
 
-BLOCK_BYTES = 16_384
+BLOCK_BYTES = 32_768
 STAMP = ("second", "fraction", "zone")
 LEAD = ("lead",)
 
