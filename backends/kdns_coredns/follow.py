@@ -17,6 +17,7 @@ from kdns_coredns.pods import CorednsPod, PodObject, coredns_pod, is_kube_dns
 from kubectl_kdns.backend import Scope
 from kubectl_kdns.errors import BackendError, KdnsError
 from kubectl_kdns.kube import Cluster
+from kubectl_kdns.kube.backoff import Backoff
 from kubectl_kdns.kube.reflector import Reflector
 from kubectl_kdns.model import Notice, Record
 from kubectl_kdns.times import format_time
@@ -176,9 +177,7 @@ class Follower:
                 self._logs[pod.uid] = log
                 log.start()
         if is_full and not is_told:
-            text = (
-                f"{pod}: not followed while {self._max_logs} other logs are (--max-log-requests allows more)"
-            )
+            text = f"{pod}: not followed while {self._max_logs} others are; --max-log-requests allows more"
             self._put([self._notice("too_many_logs", text, pod.node)])
 
     def _forget(self, log: PodLog) -> None:
@@ -197,6 +196,7 @@ class Follower:
                 listed=lambda: None,
                 failed=self._on_failed,
                 query={"labelSelector": query.selector},
+                backoff=Backoff(),
             )
             self._reflectors.append(reflector)
             reflector.start()

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from kdns_coredns.framing import Framer
 from kdns_coredns.notes import kubelet_message
 from kdns_coredns.pods import CorednsPod
 from kdns_coredns.resume import Position, Rejoin, stamp_of, whole_second
@@ -17,12 +18,15 @@ from kubectl_kdns.errors import ClusterError, ForbiddenError, NotFoundError
 from kubectl_kdns.kube import Cluster, Stream
 from kubectl_kdns.kube.backoff import Backoff
 from kubectl_kdns.model import Loss, Notice, Record
-from kubectl_kdns.times import format_time
+from kubectl_kdns.times import NS_PER_S, format_time, parse_time
 
 READ_BYTES = 256 * 1024
 MAX_LINE_BYTES = 1024 * 1024
 ATTEMPTS = 5
 """How often a log is tried in a row, where it is read once; one that is followed is tried for ever."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
+SILENT_START_NS = 5 * NS_PER_S
+"""No CoreDNS is silent for so long after its start."""
 BACKEND = "coredns"
 
 
@@ -74,6 +78,7 @@ class PodLog(threading.Thread):
         self.unread: ClusterError | None = None
         self.has_answered = False
         self._cluster, self._decoder, self._reading = cluster, decoder, reading
+        self._path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
         self._put, self._ended, self._now_ns = put, ended, now_ns
         self._decoding = threading.Lock()
         self._position = Position()
@@ -141,7 +146,7 @@ class PodLog(threading.Thread):
 
     def _read(self, *, previous: bool, follow: bool) -> None:
         """One container's log, to its end or until the pod is gone. Raises ForbiddenError."""
-        backoff = Backoff(0.2, 5.0)
+        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S)
         whole = False  # whether the last connection came to an orderly end
         for attempt in range(1 << 62):
             if attempt:
@@ -224,6 +229,20 @@ class PodLog(threading.Thread):
                 "log_rotated", rejoin.last_ns, rejoin.first_ns, "the log was rotated while it was not read"
             )
 
+    def _has_begun_before(self, first_ns: int | None) -> bool:
+        """Whether the container's log is known to have begun long before this line, its first that is left.
+
+        Every CoreDNS has something to say as soon as it is started.
+        """
+        try:
+            pod = self._cluster.get(self._path)
+            statuses = pod["status"]["containerStatuses"]
+            status = next(status for status in statuses if status["name"] == self.pod.container)
+            started_ns = parse_time(status["state"]["running"]["startedAt"])
+        except (ClusterError, LookupError, TypeError, ValueError, StopIteration):
+            return False
+        return first_ns is not None and first_ns - started_ns > SILENT_START_NS
+
     def _read_rest_of_previous(self) -> bool:
         """Whether there was one that goes on from where we were."""
         rejoin = self._position.rejoin()
@@ -247,31 +266,20 @@ class PodLog(threading.Thread):
 
     def _blocks(self, query: Mapping[str, str | int | bool | None], *, follow: bool) -> Iterator[bytes]:
         """Whole lines as they come; what stands behind the last newline at the end is `_carry` then."""
-        path = f"/api/v1/namespaces/{self.pod.namespace}/pods/{self.pod.name}/log"
         stream = self._cluster.open(
-            path, container=self.pod.container, follow=follow, timestamps=True, **query
+            f"{self._path}/log", container=self.pod.container, follow=follow, timestamps=True, **query
         )
         self._streams.append(stream)
         if self._closed.is_set():
             stream.close()
-        carry, skipping = b"", False
+        framer = Framer(MAX_LINE_BYTES)
         try:
             while data := stream.read1(READ_BYTES):
                 self._last_read_s = time.monotonic()
                 self.has_answered, self._carry = True, b""
-                cut = data.rfind(b"\n") + 1
-                if skipping and cut:
-                    start = data.index(b"\n") + 1
-                    block, skipping = data[start:cut], False
-                else:
-                    block = carry + data[:cut] if carry and cut else data[:cut]
-                if cut:
-                    carry = data[cut:]
-                elif not skipping:
-                    carry += data
-                if len(carry) > MAX_LINE_BYTES:
-                    carry, skipping = b"", True
-                    self._too_long()
+                block = framer.feed(data)
+                if framer.too_long:
+                    self._too_long(framer)
                 if block:
                     end = _end_of_lines(block)
                     if end:
@@ -280,9 +288,9 @@ class PodLog(threading.Thread):
                         raise self._trouble(block[end:])
             if stream.closed and self._gone.is_set():
                 raise ClusterError(f"the log of pod {self.pod} did not end with its pod")
-            if carry and stamp_of(carry) is None:
-                raise self._trouble(carry)
-            self._carry = carry
+            if framer.rest and stamp_of(framer.rest) is None:
+                raise self._trouble(framer.rest)
+            self._carry = framer.rest
         finally:
             self.has_answered = True
             stream.close()
@@ -318,11 +326,11 @@ class PodLog(threading.Thread):
             cause=safe_text(text[:500].decode("utf-8", "replace")).strip(),
         )
 
-    def _too_long(self) -> None:
-        self._counters["lines_too_long"] += 1
-        self._lose(
-            "truncated", None, None, f"a line of more than {MAX_LINE_BYTES} bytes was left out", count=1
-        )
+    def _too_long(self, framer: Framer) -> None:
+        count, framer.too_long = framer.too_long, 0
+        self._counters["lines_too_long"] += count
+        what = f"lines of more than {MAX_LINE_BYTES} bytes were left out"
+        self._lose("truncated", None, None, what, count=count)
 
     def _notice(self, code: str, message: str) -> None:
         self._emit(

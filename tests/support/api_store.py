@@ -144,7 +144,7 @@ class Store:
 
 
 def selector(namespace: str, query: dict[str, str]) -> Selects:
-    """What a list selects: `labelSelector` with equality, `!=`, `in` and existence, `fieldSelector` by path."""
+    """What a list selects: `labelSelector` with `=`, `!=`, `in` and existence, `fieldSelector` by path."""
     terms = [t for t in re.split(r",(?![^(]*\))", query.get("labelSelector", "")) if t]
     fields = [t.split("=", 1) for t in query.get("fieldSelector", "").replace("==", "=").split(",") if t]
 
