@@ -224,10 +224,9 @@ class PodLog(threading.Thread):
                 restarted = self._read_rest_of_previous()
         if restarted:
             self._notice("log_restarted", "the container was restarted; its new log follows")
-        else:
-            self._lose(
-                "log_rotated", rejoin.last_ns, rejoin.first_ns, "the log was rotated while it was not read"
-            )
+        if not restarted or self._has_begun_before(rejoin.first_ns):
+            what = "the log was rotated while it was not read"
+            self._lose("log_rotated", self._position.last_ns, rejoin.first_ns, what)
 
     def _has_begun_before(self, first_ns: int | None) -> bool:
         """Whether the container's log is known to have begun long before this line, its first that is left.
