@@ -12,6 +12,8 @@ import pytest
 
 from e2e.world import SELECTOR, Asked, Running, World, collect
 
+READY = "coredns: the logs of"
+LIVE = ("trace", "--backend", "coredns", "-o", "json")
 MIX: list[list[str]] = [
     ["-n", "140", "-rate", "200", "-random", "ok.test"],
     ["-n", "80", "-rate", "200", "-random", "ok.test", "AAAA"],
@@ -59,7 +61,7 @@ def settle(running: Running, world: World, wanted: int, timeout_s: float = 20) -
 
 
 def test_every_lookup_is_one_record(world: World) -> None:
-    running = world.start_kdns("coredns-logs", "-f", "-o", "json", *world.here(), ready="following")
+    running = world.start_kdns(*LIVE, *world.here(), ready=READY)
     asked = ask_all(world)
     assert len(asked) == 997
     records = [r for r in settle(running, world, 997) if r["client"].get("pod") in world.clients.values()]
@@ -71,39 +73,50 @@ def test_every_lookup_is_one_record(world: World) -> None:
         assert record["client"]["namespace"] == world.namespace
         assert record["client"]["workload"] == {"kind": "DaemonSet", "name": "client"}
         assert record["server"]["kind"] == "coredns"
-        if a.rcode == "TIMEOUT":
+        if a.rcode == "TIMEOUT" and record["status"] == "answered":
+            # The answer came when the client had given up.
+            assert record["latency_ms"] > a.ms - 50, (a, record)
+        elif a.rcode == "TIMEOUT":
             assert record["status"] == "unwritten"
+            assert a.name.endswith("drop.test")
             assert "rcode" not in record["dns"]
         else:
             assert (record["status"], record["dns"]["rcode"]) == ("answered", a.rcode), (a, record)
-            assert 0 < record["latency_ms"] <= a.ms
+            # CoreDNS stops its clock after it has written the answer.
+            assert 0 < record["latency_ms"] <= a.ms + 50
 
 
 def test_servfail_of_every_cause_with_its_upstream(world: World) -> None:
     running = world.start_kdns(
-        "coredns-logs", "-f", "--rcode", "SERVFAIL", "-o", "json", *world.here(), ready="following"
+        "coredns-logs", "-f", "--rcode", "SERVFAIL", "-o", "json", *world.here(), ready=READY
     )
     asked = [
         a
         for name, n, wait in (
-            ("servfail.test", "10", "1s"),
-            ("refuse.test", "10", "1s"),
+            ("servfail.test", "10", "8s"),
+            ("refuse.test", "10", "8s"),
             ("hole.test", "4", "8s"),
             ("drop.test", "5", "1s"),
         )
         for a in world.ask(["-n", n, "-rate", "100", "-t", wait, "-random", name])
     ]
     truth = Counter(key(a) for a in asked if a.rcode == "SERVFAIL")
-    records = settle(running, world, len(truth))
+    # coredns-logs begins with history: what earlier tests asked is in it.
+    ours = {key(a) for a in asked}
+    world.wait(lambda: truth.keys() <= set(map(record_key, running.lookups())), "every SERVFAIL")
+    records = [r for r in running.lookups() if record_key(r) in ours]
     assert running.finish() == 130
     assert Counter(map(record_key, records)) == truth
-    causes = {"refuse.test": "connection refused", "hole.test": "i/o timeout"}
+    causes: dict[str, set[str]] = {}
     for record in records:
-        cause = causes.get(record["dns"]["name"].split(".", 1)[1])
-        if cause:
-            assert cause in record["error"]["message"]
+        zone = record["dns"]["name"].split(".", 1)[1]
+        if zone != "servfail.test":
             assert re.fullmatch(r"[\d.]+", record["upstream"]["ip"])
-            assert "dns.rcode" in record.get("inferred", []) or record["dns"]["rcode"] == "SERVFAIL"
+            causes.setdefault(zone, set()).add(record["error"]["message"].rsplit(": ", 1)[1])
+    # The kernel sends only so many "port unreachable" a second: what it holds back becomes a time-out.
+    assert "connection refused" in causes["refuse.test"]
+    assert causes["refuse.test"] <= {"connection refused", "i/o timeout"}
+    assert causes["hole.test"] == {"i/o timeout"}
     # What could have been a SERVFAIL and is not known to be one is counted, with the flag that shows it.
     assert "--status unwritten" in running.stderr()
 
@@ -123,7 +136,7 @@ def answered_or_lost(asked: list[Asked], running: Running, since: str) -> None:
     seen = Counter(record_key(r) for r in records)
     assert not [k for k, n in seen.items() if n > 1]
     losses = [r for r in running.records() if r["kind"] == "loss"]
-    missing = [a for a in asked if a.rcode != "TIMEOUT" and key(a) not in seen]
+    missing = [a for a in asked if a.rcode not in ("TIMEOUT", "ERROR") and key(a) not in seen]
     assert not missing or losses, f"{len(missing)} lookups are missing, and no loss says so (since {since})"
     for loss in losses:
         assert loss["from"] <= loss["until"]
@@ -151,7 +164,7 @@ def container_restarted(world: World) -> None:
 
 @pytest.mark.parametrize("disturb", [pod_deleted, container_restarted])
 def test_no_double_and_no_silent_gap(world: World, disturb: Any) -> None:
-    running = world.start_kdns("coredns-logs", "-f", "-o", "json", *world.here(), ready="following")
+    running = world.start_kdns(*LIVE, *world.here(), ready=READY)
     started = steady(world, 10)
     time.sleep(3)
     since = time.strftime("%FT%TZ", time.gmtime())
