@@ -72,14 +72,20 @@ class _Told:
     def add(self, key: Key, asked: Asked) -> None:
         if len(self._recent) >= MAX_REMEMBERED:
             self._older, self._recent = self._recent, {}
-        self._recent[key] = asked
+        known = self._recent.setdefault(key, asked)
+        if known is not asked:
+            if not _same(known.message, asked.message):
+                key = _with_question(asked.exchange, asked.message)
+            self._recent[key] = asked
 
     def find(self, exchange: Exchange, message: DecodedMessage, clock: int) -> Asked | None:
         """The lookup that this message can be a part of."""
+        since = clock - self._span_ns
         for key in (exchange, _with_question(exchange, message)):
-            asked = self._recent.get(key) or self._older.get(key)
-            if asked is not None and clock - asked.told <= self._span_ns and _fits(asked.message, message):
-                return asked
+            for generation in (self._recent, self._older):
+                asked = generation.get(key)
+                if asked is not None and asked.told >= since and _fits(asked.message, message):
+                    return asked
         return None
 
 
@@ -186,8 +192,8 @@ class Pairing:
 
     def finish(self) -> list[Record]:
         """The rest at the end of the run: queries younger than the time-out are `pending`."""
-        for response, _ in self._early.values():
-            self._tell_alone(response)
+        for response, due in self._early.values():
+            self._tell_alone(response, due)
         for asked in self._waiting.values():
             overdue = self._clock >= asked.deadline - self._grace_ns
             self._out.append(
@@ -295,43 +301,39 @@ class Pairing:
 
     def _hold(self, response: Sighting) -> None:
         """Keeps a response for the query that may come just behind it."""
-        _, exchange, message, _, _ = response
-        held, _ = self._early.get(exchange, (None, 0))
-        if held is not None and _fits(held[2], message):
+        key = _with_question(response[1], response[2])
+        if key in self._early:
             self.counters["duplicate_responses"] += 1
             return
         if self._messages:
             self._out.append(message_record(self._vantage, response))
-        if held is not None:
-            del self._early[exchange]
-            self._tell_alone(held)
-        self._early[exchange] = (response, self._clock + REORDER_NS)
+        self._early[key] = (response, self._clock + REORDER_NS)
         if len(self._early) > MAX_EARLY:
             _, (oldest, _) = self._early.popitem(last=False)
-            self._tell_alone(oldest)
+            self._tell_alone(oldest, self._clock)
 
     def _take_early(self, query: Sighting) -> Sighting | None:
         """The response that came before this query, if one did."""
-        time_ns, exchange, message, _, _ = query
-        held, _ = self._early.get(exchange, (None, 0))
-        if held is None or not _fits(message, held[2]) or time_ns - held[0] > DUPLICATE_NS:
+        key = _with_question(query[1], query[2])
+        response, _ = self._early.get(key, (None, 0))
+        if response is None or query[0] - response[0] > DUPLICATE_NS:
             return None
-        del self._early[exchange]
-        return held
+        del self._early[key]
+        return response
 
     def _expire(self) -> None:
         """Tells what is due by the clock."""
         clock = self._clock
         self._next_check = clock + CHECK_NS
         while self._early and next(iter(self._early.values()))[1] <= clock:
-            _, (response, _) = self._early.popitem(last=False)
-            self._tell_alone(response)
+            _, (response, due) = self._early.popitem(last=False)
+            self._tell_alone(response, due)
         while self._waiting:
             key, asked = next(iter(self._waiting.items()))
             if asked.deadline > clock:
                 break
             self._forget(key, asked)
-            asked.told = clock
+            asked.told = asked.deadline
             self._given_up.add(key, asked)
             self._out.append(lookup_record(self._vantage, asked, "unanswered", None))
 
@@ -349,13 +351,13 @@ class Pairing:
             if not self._rivals[asked.exchange]:
                 del self._rivals[asked.exchange]
 
-    def _tell_alone(self, response: Sighting) -> None:
+    def _tell_alone(self, response: Sighting, told: int) -> None:
         """A response whose query never came; what else comes of it is a duplicate."""
         self.counters["responses_without_query"] += 1
         time_ns, exchange, message, size, raw = response
         self._answered.add(
             exchange,
-            Asked(time_ns, exchange, message, size, raw, time_ns, 0, answered_ns=time_ns, told=self._clock),
+            Asked(time_ns, exchange, message, size, raw, time_ns, 0, answered_ns=time_ns, told=told),
         )
         self._out.append(response_record(self._vantage, response))
 

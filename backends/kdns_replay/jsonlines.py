@@ -147,8 +147,8 @@ class JsonLinesSource:
             records.append(
                 reports.notice(
                     "unknown_kinds",
-                    f"{self._counters['lines_unknown']} records were passed over, of kinds that this kdns does "
-                    f"not know: {kinds}. Try: a newer kubectl-kdns",
+                    f"{self._counters['lines_unknown']} records are of kinds unknown to this kdns: {kinds}. "
+                    "Try: a newer kubectl-kdns",
                 )
             )
         return records
