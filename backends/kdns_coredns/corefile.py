@@ -175,10 +175,12 @@ class _Parser:
         return Corefile(tuple(blocks), tuple(self._missing))
 
     def _block(self) -> ServerBlock | None:
-        """One server block; None when it was a snippet, or imports that hold nothing."""
-        first = self._tokens[self._at]
+        """One server block; None when it is a snippet, or has no address."""
+        start = self._at
         keys = self._addresses()
-        opening = self._peek()
+        if start >= len(self._tokens):
+            return None  # imports that hold nothing
+        first, opening = self._tokens[start], self._peek()
         opened = opening is not None and opening.text == "{"
         if len(keys) == 1 and keys[0].startswith("(") and keys[0].endswith(")"):
             self._define(keys[0][1:-1], first)

@@ -26,7 +26,7 @@ from kdns_coredns.notes import (
 )
 from kdns_coredns.selection import Search, Selection
 from kubectl_kdns.dns.names import safe_text
-from kubectl_kdns.model import Lookup, Notice, Record, Server
+from kubectl_kdns.model import Lookup, Maybe, Notice, Record, Server
 from kubectl_kdns.times import format_time, parse_time
 
 __all__ = ["LogDecoder", "reload_event"]
@@ -192,7 +192,7 @@ class LogDecoder:
             hidden = is_probe(error.name, error.type)
             self._counts["lines_hidden" if hidden else "lines_errors"] += 1
             if not hidden:
-                records += self._joiner.error(error, lead.time_ns, self._line)
+                records += self._joiner.error(error, self._pod(lead), lead.time_ns, self._line)
             return
         records += self._joiner.expire(lead.time_ns, self._line)
         if several := consolidated(text):
@@ -215,9 +215,12 @@ class LogDecoder:
         else:
             self._counts["lines_other"] += 1
 
-    def _notice(self, code: str, message: str, lead: Lead) -> Notice:
+    def _pod(self, lead: Lead) -> Maybe[str]:
         server = self._vantage.server
-        pod = (server.pod if server else UNSET) or lead.pod
+        return server.pod if server else lead.pod or UNSET
+
+    def _notice(self, code: str, message: str, lead: Lead) -> Notice:
+        pod = self._pod(lead)
         return Notice(
             time=format_time(lead.time_ns) if lead.time_ns is not None else UNSET,
             backend="coredns",

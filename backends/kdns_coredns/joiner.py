@@ -1,6 +1,6 @@
 """Joins the `[ERROR] plugin/errors` lines of one CoreDNS to the lookups that they belong to.
 
-An error line has no client and no id: it belongs to the oldest lookup near it, in the same log, with the same
+An error line has no client and no id: it belongs to the oldest lookup near it, of the same pod, with the same
 name and type, that may have failed. CoreDNS writes it right after the lookup's line; the other order is taken
 too. A lookup waits for its line until both WINDOW_NS of log time and WINDOW_LINES have passed, because a
 throttled process may stop between the two; the clock of a quiet log is the caller's (`drain`).
@@ -25,7 +25,7 @@ SHORTEST_TIMEOUT_MS = 100.0
 # The server itself answers with these when a plugin only returns the code (coredns `plugin.ClientWrite`).
 WRITTEN_BY_SERVER = (1, 2, 4, 5)
 
-_Key = tuple[Maybe[str], Maybe[str]]
+_Key = tuple[Maybe[str], Maybe[str], Maybe[str]]
 T = TypeVar("T")
 
 
@@ -46,18 +46,18 @@ class Joiner:
     def lookup(self, lookup: Lookup, time_ns: int | None, line: int) -> list[Lookup]:
         """A lookup that may have an error line; returns the lookups that are ready now."""
         ready = self.expire(time_ns, line)
-        dns = lookup.dns
-        key = (dns.name, dns.type) if dns else (UNSET, UNSET)
+        dns, server = lookup.dns, lookup.server
+        key = (server.pod if server else UNSET, dns.name if dns else UNSET, dns.type if dns else UNSET)
         error = self._errors.take(key, lambda error: _plausible(lookup, error))
         if error:
             self._join(lookup, error)
             return [*ready, lookup]
         return ready + self._lookups.put(_Entry(key, lookup, time_ns, line))
 
-    def error(self, error: LoggedError, time_ns: int | None, line: int) -> list[Lookup]:
-        """An error line; returns the lookups that are ready now."""
+    def error(self, error: LoggedError, pod: Maybe[str], time_ns: int | None, line: int) -> list[Lookup]:
+        """An error line of that pod; returns the lookups that are ready now."""
         ready = self.expire(time_ns, line)
-        key = (error.name, error.type)
+        key = (pod, error.name, error.type)
         lookup = self._lookups.take(key, lambda lookup: _plausible(lookup, error))
         if lookup:
             self._join(lookup, error)
@@ -99,7 +99,7 @@ class _Entry(NamedTuple, Generic[T]):
 
 
 class _Queue(Generic[T]):
-    """What waits, oldest first, and the same by name and type."""
+    """What waits, oldest first, and the same by pod, name and type."""
 
     def __init__(self) -> None:
         self._entries: dict[int, _Entry[T]] = {}
@@ -117,7 +117,7 @@ class _Queue(Generic[T]):
         return [self._leave(next(iter(self._entries)))] if len(self._entries) > MAX_WAITING else []
 
     def take(self, key: _Key, fits: Callable[[T], bool]) -> T | None:
-        """The oldest with that name and type that fits."""
+        """The oldest with that pod, name and type that fits."""
         for number in self._by_key.get(key, ()):
             if fits(self._entries[number].item):
                 return self._leave(number)

@@ -1,33 +1,48 @@
-"""A recorded CoreDNS log as a source: kubectl's, stern's and CoreDNS's own text, whole blocks at a time."""
+"""A recorded CoreDNS log as a source: what kubectl, stern, a node's files or CoreDNS itself have written.
+
+A thread reads, so that a lookup from a slow pipe (`kubectl logs -f | kubectl kdns trace --from -`) does not
+wait for the line after it.
+"""
 
 from __future__ import annotations
 
+import queue
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import BinaryIO
+
+from msgspec import UNSET
 
 from kdns_coredns.corefile import COMMON, parse_corefile
 from kdns_coredns.decoder import LogDecoder
 from kdns_coredns.formats import template_of
 from kdns_coredns.log_settings import log_settings
 from kdns_coredns.selection import Selection
+from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import UsageError
-from kubectl_kdns.model import Loss, Notice, Record
+from kubectl_kdns.model import Lookup, Loss, Maybe, Notice, Record
 
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 18
 MAX_LINE_BYTES = 1 << 20
+QUEUE_BLOCKS = 4
+HEARTBEAT_S = 0.2
 
-# A query line of any version, a line of CoreDNS's own, or an object of -log-format=json.
+_BOM = b"\xef\xbb\xbf"
+# A line with a level as CoreDNS writes it; what 1.2 wrote, without one; a banner; -log-format=json.
 _LOG_LINE = re.compile(
-    rb'\d - \d+ "\S+ \S+ \S+ (?:udp|tcp) \d+ |\[(?:INFO|ERROR|WARNING)\] (?:plugin/|Reloading|\S+:\d+ - )'
-    rb'|^CoreDNS-\d|"msg":"[^"]*\\?".*(?:udp|tcp) ',
+    rb"(?:^|[ Z])\[(?:DEBUG|INFO|WARNING|ERROR|FATAL)\] \S"
+    rb'|\d - \[\d\d/[A-Z][a-z]{2}/\d{4}:[^]\n]*\] \d+ "\S+ [A-Z]+ \S+ (?:udp|tcp) '
+    rb"|^CoreDNS-\d"
+    rb'|^[^{\n]{0,200}\{[^\n]*"level":"[A-Z]+"[^\n]*"msg":"',
     re.MULTILINE,
 )
 
 
 def looks_like_log(head: bytes) -> bool:
-    """Whether a file that begins so is a CoreDNS log in a format that needs no Corefile."""
-    return b"\0" not in head and not head.startswith(b'{"apiVersion"') and bool(_LOG_LINE.search(head))
+    """Whether a file that begins so is a CoreDNS log, of whatever format."""
+    return b"\0" not in head and b'"apiVersion":' not in head[:200] and _LOG_LINE.search(head) is not None
 
 
 def formats_of_options(options: Mapping[str, object]) -> tuple[str, ...]:
@@ -37,7 +52,7 @@ def formats_of_options(options: Mapping[str, object]) -> tuple[str, ...]:
             raise UsageError(
                 f"--log-format {text}: {problem}", hint="a format with {name} and {type}, as in the Corefile"
             )
-        return (text,)
+        return (text, COMMON)
     if corefile := options.get("corefile"):
         return log_settings(parse_corefile(str(corefile))).formats
     return (COMMON,)
@@ -49,41 +64,110 @@ class RecordedLog:
     def __init__(self, stream: BinaryIO, formats: Sequence[str], selection: Selection, raw: bool) -> None:
         self._stream = stream
         self._decoder = LogDecoder(None, None, formats, selection, raw, timestamps=False)
-        self._closed = False
-        self._too_long = 0
-        self.description = f"the log in {getattr(stream, 'name', 'standard input')}"
+        self._lines = LineCutter()
+        self._blocks: queue.Queue[bytes | str] = queue.Queue(QUEUE_BLOCKS)
+        self._closed = threading.Event()
+        self._last_time: Maybe[str] = UNSET
+        name = safe_text(str(getattr(stream, "name", "") or "the input"))
+        self.description = f"the log lines in {name}"
 
     @property
     def counters(self) -> Mapping[str, int]:
-        return {**self._decoder.counters, "lines_too_long": self._too_long}
+        return {**self._decoder.counters, "lines_too_long": self._lines.too_long}
 
     def close(self) -> None:
-        self._closed = True
+        self._closed.set()
+        self._stream.close()
 
     def __iter__(self) -> Iterator[list[Record]]:
-        rest = b""
-        while not self._closed:
-            try:
-                block = self._stream.read(READ_BYTES)
-            except (OSError, EOFError) as error:
-                yield [
-                    Loss(backend="coredns", reason="truncated", unit="lines"),
-                    Notice(
-                        backend="coredns", code="truncated", message=f"the file ends in an error: {error}"
-                    ),
-                ]
-                break
-            if not block:
-                break
-            block = rest + block
-            end = block.rfind(b"\n") + 1
-            block, rest = block[:end], block[end:]
-            if len(rest) > MAX_LINE_BYTES:
-                self._too_long += 1
-                yield [Loss(backend="coredns", reason="truncated", unit="lines", count=1)]
-                rest = b""
-            if records := self._decoder.feed(block):
-                yield records
-        last = [*(self._decoder.feed(rest) if rest else ()), *self._decoder.flush()]
-        if last:
-            yield last
+        threading.Thread(target=self._pump, name="read-log", daemon=True).start()
+        broken = ""
+        try:
+            while not self._closed.is_set():
+                try:
+                    block = self._blocks.get(timeout=HEARTBEAT_S)
+                except queue.Empty:
+                    yield self._decoder.flush(idle=True)
+                    continue
+                if isinstance(block, str):
+                    broken = block
+                    break
+                yield self._decode(self._lines.whole(block))
+            early = self._closed.is_set()
+        finally:
+            self.close()
+        yield [*self._decode(self._lines.rest), *self._decoder.flush(), *self._remarks(broken, early)]
+
+    def _pump(self) -> None:
+        """Blocks of the stream into the queue; then a text that says why it ended, "" at its end."""
+        broken = ""
+        read = getattr(self._stream, "read1", self._stream.read)
+        try:
+            while block := read(READ_BYTES):
+                if not self._put(block):
+                    return
+        except (OSError, EOFError, ValueError) as error:
+            broken = safe_text(str(error)) or type(error).__name__
+        self._put(broken)
+
+    def _put(self, item: bytes | str) -> bool:
+        """Whether it found room before the source was closed."""
+        while not self._closed.is_set():
+            with suppress(queue.Full):
+                self._blocks.put(item, timeout=HEARTBEAT_S)
+                return True
+        return False
+
+    def _decode(self, lines: bytes) -> list[Record]:
+        records = self._decoder.feed(lines.replace(b"\r\n", b"\n").removeprefix(_BOM))
+        if records and isinstance(records[-1], Lookup):
+            self._last_time = records[-1].time
+        return records
+
+    def _remarks(self, broken: str, early: bool) -> Iterator[Record]:
+        """What was missing, and what the reader of the records should know."""
+        counts = self.counters
+        if counts["lines_too_long"]:
+            text = f"lines of more than {MAX_LINE_BYTES} bytes were left out"
+            yield self._loss("truncated", counts["lines_too_long"], text)
+        if broken:
+            yield self._loss("truncated", UNSET, f"{broken}. All before it was read")
+        read = counts["lines_read"] - counts["lines_skipped"]
+        if counts["lines_queries"]:
+            if not self._last_time:
+                yield self._notice("no_times", "the lines have no times. Try: kubectl logs --timestamps")
+        elif read and not early and not counts["lines_hidden"] and not counts["lines_skipped"]:
+            what = f"none of {read} lines is a query in a known format"
+            yield self._notice("no_lookups", f"{what}. Try: --corefile FILE or --log-format FORMAT")
+
+    def _loss(self, reason: str, count: Maybe[int], text: str) -> Loss:
+        return Loss(
+            time=self._last_time, backend="coredns", reason=reason, unit="lines", count=count, message=text
+        )
+
+    def _notice(self, code: str, text: str) -> Notice:
+        return Notice(time=self._last_time, backend="coredns", code=code, message=text)
+
+
+class LineCutter:
+    """Cuts blocks at their last newline. `rest` is what may become a line yet."""
+
+    def __init__(self) -> None:
+        self.rest = b""
+        self.too_long = 0
+        self._skipping = False
+
+    def whole(self, block: bytes) -> bytes:
+        """The whole lines that there are with this block; those longer than MAX_LINE_BYTES are left out."""
+        if self._skipping:
+            start = block.find(b"\n") + 1
+            if not start:
+                return b""
+            block, self._skipping = block[start:], False
+        cut = block.rfind(b"\n") + 1
+        lines = self.rest + block[:cut] if cut else b""
+        self.rest = block[cut:] if cut else self.rest + block
+        if len(self.rest) > MAX_LINE_BYTES:
+            self.rest, self._skipping = b"", True
+            self.too_long += 1
+        return lines
