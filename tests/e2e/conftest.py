@@ -20,3 +20,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
     finally:
         world.close()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running(world: World) -> Iterator[None]:
+    yield
+    world.finish_all()

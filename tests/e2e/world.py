@@ -134,6 +134,7 @@ class World:
     clients: dict[str, str] = field(default_factory=dict)
     server: str = ""
     upstream: str = ""
+    started: list[Running] = field(default_factory=list)
 
     def kubectl(self, *args: str, stdin: str = "", check: bool = True) -> str:
         done = subprocess.run(
@@ -217,9 +218,15 @@ class World:
                 [KDNS, *args], stdout=out, stderr=err, stdin=subprocess.DEVNULL, text=True
             )
         running = Running(process, out_path, err_path)
+        self.started.append(running)
         if ready:
             self.wait(lambda: ready in running.stderr() or process.poll() is not None, f"kdns says {ready!r}")
         return running
+
+    def finish_all(self) -> None:
+        """Ends what a failed test left running, so that the next one starts clean."""
+        while self.started:
+            self.started.pop().finish()
 
     @staticmethod
     def wait(condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
