@@ -30,8 +30,8 @@ def summary_text(summary: Summary, options: OutputOptions, clock: Clock) -> str:
         lines += [("", line) for line in _group_lines(group, depth, clock)]
         depth = 0
     lines += [(YELLOW, loss_line(loss, clock)) for loss in summary.loss]
-    if summary.counters:
-        figures = [f"{name.replace('_', ' ')} {n:,}" for name, n in summary.counters.items()]
+    if any(summary.counters.values()):
+        figures = [f"{name.replace('_', ' ')} {n:,}" for name, n in summary.counters.items() if n]
         lines.append(("", f"counters: {', '.join(figures)}"))
     if not summary.seen:
         lines.append(("", "Try: kubectl kdns backends (says whether each backend can see DNS here)"))
