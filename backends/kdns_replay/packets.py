@@ -150,9 +150,10 @@ class MessageFinder:
         if part.start + _TCP_HEADER_BYTES > end:
             return
         from_port, to_port, sequence, offset, flags = _TCP(buffer, part.start)
-        if to_port not in self._ports and from_port not in self._ports:
+        header_bytes = (offset >> 4) * 4
+        if (to_port not in self._ports and from_port not in self._ports) or header_bytes < _TCP_HEADER_BYTES:
             return
-        data_start = part.start + (offset >> 4) * 4
+        data_start = part.start + header_bytes
         data = buffer[data_start : min(part.wire_end, end)]
         lacking = max(part.wire_end - max(end, data_start), 0)
         self.cut += lacking > 0

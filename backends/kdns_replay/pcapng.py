@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from struct import Struct
-from struct import error as StructError
 from typing import Literal, NamedTuple
 
 from kdns_replay.capture import MAX_PACKET_BYTES, Batch, BrokenInput, CaptureNotes, Row
@@ -19,6 +18,7 @@ MAX_BLOCK_BYTES = 1 << 24
 _SECTION_MAGIC = b"\x0a\x0d\x0d\x0a"  # the same in both byte orders
 _BYTE_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 _INTERFACE, _PACKET, _SIMPLE, _STATISTICS, _ENHANCED = 1, 2, 3, 5, 6
+_LEAST_BYTES = {_INTERFACE: 8, _PACKET: 20, _SIMPLE: 4, _STATISTICS: 12, _ENHANCED: 20}
 _IF_TSRESOL, _IF_TSOFFSET, _ISB_IFDROP, _ISB_OSDROP = 9, 14, 5, 7
 _END_OF_TIME_NS = 253_402_300_800 * NS_PER_S  # year 10000: such a time is a mistake of the writer
 
@@ -59,8 +59,10 @@ class _Section:
         self._option = Struct(order + "HH").unpack_from
 
     def packet(self, kind: int, buffer: bytes, start: int, end: int) -> Row | None:
-        """The packet in a block's body, None if it has none. StructError, ValueError or IndexError when the
-        block contradicts itself."""
+        """The packet in a block's body, None if it has none. ValueError or IndexError (no such interface) when
+        the block contradicts itself."""
+        if end - start < _LEAST_BYTES.get(kind, 0):
+            raise ValueError("the block is too short for what it is")
         if kind == _ENHANCED:
             number, high, low, captured, wire_bytes = self._enhanced(buffer, start)
         elif kind == _PACKET:
@@ -148,7 +150,7 @@ def read_pcapng(chunks: Iterable[bytes], notes: CaptureNotes) -> Iterator[Batch]
                 sections += 1
             try:
                 row = current.packet(kind, buffer, position + 8, end - 4)
-            except (StructError, ValueError, IndexError):
+            except (ValueError, IndexError):
                 notes.unreadable += 1
             else:
                 if row is not None:
