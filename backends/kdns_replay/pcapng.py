@@ -59,8 +59,8 @@ class _Section:
         self._option = Struct(order + "HH").unpack_from
 
     def packet(self, kind: int, buffer: bytes, start: int, end: int) -> Row | None:
-        """The packet in a block's body, None if it has none. ValueError or IndexError (no such interface) when
-        the block contradicts itself."""
+        """The packet in a block's body, None if it has none. ValueError, or IndexError for an interface that
+        was not described, when the block contradicts itself."""
         if end - start < _LEAST_BYTES.get(kind, 0):
             raise ValueError("the block is too short for what it is")
         if kind == _ENHANCED:
