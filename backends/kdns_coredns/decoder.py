@@ -205,7 +205,7 @@ class LogDecoder:
         elif self._timestamps and not lead.second and (message := kubelet_message(line)):
             self._counts["lines_other"] += 1
             records.append(self._notice("kubelet", message, lead))
-        elif is_like_a_query(line):
+        elif level and level[0] == "[INFO] " and is_like_a_query(text):
             self._counts["lines_unreadable"] += 1
             if not self._told_unreadable:
                 self._told_unreadable = True

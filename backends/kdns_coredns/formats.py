@@ -18,12 +18,13 @@ from kdns_coredns.corefile import COMBINED, COMMON
 # CoreDNS 1.2 and older: no level, and the time of the query inside the line (kubernetes/kubernetes#72826).
 LEGACY = COMMON.replace(" - ", " - [{when}] ", 1)
 
-_ADDRESS = r"[0-9A-Fa-f.]+|\[[^\]\n]*\]|[0-9A-Fa-f:.]+(?:%[\w.-]+)?"
+# All within bounds, because a hostile file must not make the regexes try for minutes.
+_ADDRESS = r"[0-9A-Fa-f.]{1,40}|\[[^\]\n]{0,80}\]|[0-9A-Fa-f:.]{1,40}(?:%[\w.-]{1,32})?"
 VOLATILE = {
     "{remote}": f"({_ADDRESS})",
     "{port}": "([0-9]{1,5})",
     "{>id}": "([0-9]{1,5})",
-    "{when}": r"([^\]\n]*)",  # newer versions leave it as it is, which fits too
+    "{when}": r"([^\]\n]{0,40})",  # newer versions leave it as it is, which fits too
     "{duration}": r"([0-9]{1,6}\.?[0-9]{0,9})s",
 }
 _NAME = r'(?=\S)[^\s"\\]*(?:\\[^\n][^\s"\\]*)*'
@@ -41,7 +42,6 @@ _STABLE = {
     "{>opcode}": "[0-9]{1,5}",
     "{local}": _ADDRESS,
 }
-# Within bounds, because a hostile file must not make the regexes try for minutes.
 _METADATA = "[^\n]{0,256}?"
 _ANYTHING = "(.{0,2048})"
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")

@@ -2,8 +2,8 @@
 
 An error line has no client and no id: it belongs to the oldest lookup near it, of the same pod, with the same
 name and type, that may have failed. CoreDNS writes it right after the lookup's line; the other order is taken
-too. A lookup waits for its line until both WINDOW_NS of log time and WINDOW_LINES have passed, because a
-throttled process may stop between the two; the clock of a quiet log is the caller's (`drain`).
+too. A lookup waits for its line until WINDOW_NS of log time and WINDOW_LINES have passed, because a throttled
+process may stop between the two, but never over LONGEST_NS; for a quiet log the caller has a clock (`drain`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from kubectl_kdns.model import Lookup, Maybe
 
 WINDOW_NS = 50_000_000
 WINDOW_LINES = 32
+LONGEST_NS = 1_000_000_000
 MAX_WAITING = 4096
 SHORTEST_TIMEOUT_MS = 100.0
 # The server itself answers with these when a plugin only returns the code (coredns `plugin.ClientWrite`).
@@ -97,6 +98,13 @@ class _Entry(NamedTuple, Generic[T]):
     time_ns: int | None
     line: int
 
+    def may_meet(self, time_ns: int | None, line: int) -> bool:
+        """Whether what it waits for may stand at this place of the log."""
+        if time_ns is None or self.time_ns is None:
+            return line - self.line <= WINDOW_LINES
+        passed_ns = time_ns - self.time_ns
+        return passed_ns <= WINDOW_NS or (line - self.line <= WINDOW_LINES and passed_ns <= LONGEST_NS)
+
 
 class _Queue(Generic[T]):
     """What waits, oldest first, and the same by pod, name and type."""
@@ -128,9 +136,7 @@ class _Queue(Generic[T]):
         over: list[T] = []
         while self._entries:
             number, entry = next(iter(self._entries.items()))
-            if line - entry.line <= WINDOW_LINES:
-                break
-            if time_ns is not None and entry.time_ns is not None and time_ns - entry.time_ns <= WINDOW_NS:
+            if entry.may_meet(time_ns, line):
                 break
             over.append(self._leave(number))
         return over

@@ -27,7 +27,8 @@ _KUBELET = re.compile(
     r"|failed to (?:watch|open|read|tail|seek|create|try resolving|get)\b"
 )
 # A duration, a transport or response flags: what a query's line has and CoreDNS's other lines have not.
-_LIKE_A_QUERY = re.compile(r"\[INFO\] (?!plugin/)(?=.*(?:\b[0-9]+\.[0-9]+s\b|\b(?:udp|tcp)\b|\bqr,))")
+_LIKE_A_QUERY = re.compile(r"\b[0-9]{1,6}\.[0-9]{1,9}s\b|\b(?:udp|tcp)\b|\bqr,")
+_LONGEST_QUERY = 2048
 _CAUSES = (
     ("timeout", ("i/o timeout", "context deadline exceeded", "timed out")),
     ("refused", ("connection refused",)),
@@ -103,9 +104,9 @@ def kubelet_message(line: str) -> str | None:
     return safe_text(line) if _KUBELET.match(line) else None
 
 
-def is_like_a_query(line: str) -> bool:
-    """Whether a line that no format fits is a query's line all the same."""
-    return _LIKE_A_QUERY.search(line) is not None
+def is_like_a_query(text: str) -> bool:
+    """Whether what stands behind [INFO], in no known format, is a query all the same."""
+    return not text.startswith("plugin/") and bool(_LIKE_A_QUERY.search(text, 0, _LONGEST_QUERY))
 
 
 def classic_line(line: str) -> str:

@@ -90,7 +90,12 @@ def go_seconds(duration_ns: int) -> str:
 def body(template: str, query: Query) -> str:
     """The query in a format, without its level."""
     template = template.replace("{common}", COMMON).replace("{combined}", COMBINED)
-    return re.sub(r"\{[^{}]*\}", lambda match: query.value(match[0]) or match[0], template)
+
+    def replaced(match: re.Match[str]) -> str:
+        value = query.value(match[0])
+        return match[0] if value is None else value
+
+    return re.sub(r"\{[^{}]*\}", replaced, template)
 
 
 def query_line(query: Query, template: str = COMMON) -> str:
