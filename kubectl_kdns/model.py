@@ -38,6 +38,7 @@ LOSS_REASONS = (
     "malformed",
     "fragment",
     "tcp_gap",
+    "capture_drop",
 )
 LOSS_UNITS = ("messages", "lines", "flows")
 

@@ -86,7 +86,7 @@ class CaptureSource:
         missed = sum(notes.missed.values())
         if missed:
             yield self._reports.loss(
-                "ring_full", "messages", None, f"who captured missed {missed} packets, says the file"
+                "capture_drop", "messages", None, f"the file says that {missed} packets were missed"
             )
         if finder.fragmented:
             yield self._reports.loss(
@@ -121,7 +121,7 @@ class CaptureSource:
                 f"{queries} queries and not one response: was only one direction captured? "
                 f"Try: tcpdump with the filter 'port {ports}'",
             )
-        elif not queries:
+        elif responses and not queries:
             yield self._reports.notice(
                 "one_sided",
                 "responses only, no query: latency and unanswered lookups cannot be told. "
