@@ -6,6 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Timing never decides a test, and the machine that runs them may be busy.
+settings.register_profile("kdns", deadline=None)
+settings.load_profile("kdns")
 
 GOLDEN = Path(__file__).parent / "golden"
 Golden = Callable[[str, str], None]
