@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from e2e.cutter import Cutter
 from e2e.world import SELECTOR, Asked, Running, World, collect
 
 READY = "coredns: the logs of"
@@ -130,16 +131,33 @@ def test_terminal_safety_in_every_format(world: World) -> None:
             assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text), form
 
 
-def answered_or_lost(asked: list[Asked], running: Running, since: str) -> None:
-    """No double; what is missing lies inside the span of a loss."""
-    records = running.lookups()
-    seen = Counter(record_key(r) for r in records)
+def answered_or_lost(asked: list[Asked], running: Running) -> int:
+    """No double; what is missing lies inside the span of a loss. Returns how many are missing.
+
+    When a missing lookup was asked is known from its neighbours, which have records.
+    """
+    seen = Counter(record_key(r) for r in running.lookups())
     assert not [k for k, n in seen.items() if n > 1]
+    times = {record_key(r): r["time"] for r in running.lookups()}
     losses = [r for r in running.records() if r["kind"] == "loss"]
-    missing = [a for a in asked if a.rcode not in ("TIMEOUT", "ERROR") and key(a) not in seen]
-    assert not missing or losses, f"{len(missing)} lookups are missing, and no loss says so (since {since})"
-    for loss in losses:
-        assert loss["from"] <= loss["until"]
+    assert all(loss["from"] <= loss["until"] for loss in losses)
+    missing = 0
+    for pod in {a.pod for a in asked}:
+        before = ""
+        gap: list[Asked] = []
+        for a in [a for a in asked if a.pod == pod]:
+            if key(a) not in times:
+                gap += [a] if a.rcode not in ("TIMEOUT", "ERROR") else []
+                continue
+            after = times[key(a)]
+            if gap:
+                missing += len(gap)
+                assert any(loss["from"] <= after and before <= loss["until"] for loss in losses), (
+                    f"{len(gap)} lookups from {before} to {after} are missing, and no loss says so: {losses}"
+                )
+            before, gap = after, []
+        assert not gap, f"{len(gap)} lookups at the end are missing"
+    return missing
 
 
 def steady(world: World, seconds: int) -> list[Any]:
@@ -167,15 +185,59 @@ def test_no_double_and_no_silent_gap(world: World, disturb: Any) -> None:
     running = world.start_kdns(*LIVE, *world.here(), ready=READY)
     started = steady(world, 10)
     time.sleep(3)
-    since = time.strftime("%FT%TZ", time.gmtime())
     disturb(world)
     asked = collect(started)
     world.wait(lambda: len(world.dns_pods()) == 2, "two CoreDNS pods again")
     time.sleep(2)
     running.finish()
-    answered_or_lost(asked, running, since)
+    answered_or_lost(asked, running)
     # The new pod or container is followed as well.
     assert len(running.lookups()) > 1500
+
+
+def test_a_cut_connection_is_resumed_whole(world: World) -> None:
+    with Cutter(world.api_server()) as cutter:
+        through = ["--server", cutter.url, "--insecure-skip-tls-verify"]
+        running = world.start_kdns(*LIVE, *through, *world.here(), ready=READY)
+        started = steady(world, 8)
+        for _ in range(4):
+            time.sleep(1.3)
+            cutter.cut()
+        asked = collect(started)
+        wanted = len([a for a in asked if a.rcode == "NOERROR"])
+        # A cut loses nothing: the log is still there.
+        assert len(settle(running, world, wanted)) == len(asked)
+        running.finish()
+    assert answered_or_lost(asked, running) == 0
+    assert not [r for r in running.records() if r["kind"] == "loss"]
+    assert cutter.cuts >= 4
+
+
+def test_a_rotated_log_is_read_on(world: World) -> None:
+    """More than the kubelet's 10 MiB into the log of one pod."""
+    pod = world.dns_pods()[0]
+    server, client = pod["status"]["podIP"], next(iter(world.clients.values()))
+    running = world.start_kdns(*LIVE, *world.here(), ready=READY)
+    started = [
+        (client, world.start_asking(client, ["-n", "10000", "-rate", "400", "-random", name], server))
+        for name in [".".join(["x" * 60] * 3) + ".fast.test"] * 4
+    ]
+    asked = collect(started)
+    wanted = len([a for a in asked if a.rcode == "NOERROR"])
+    # Each is more than 300 bytes in the log.
+    assert wanted > 35_000
+    time.sleep(15)
+    asked += world.ask(["-n", "50", "-rate", "50", "-random", "ok.test"], server)
+    world.wait(
+        lambda: len(running.lookups()) >= wanted or "loss" in {r["kind"] for r in running.records()},
+        "all of it, or a loss",
+        timeout_s=60,
+    )
+    running.finish()
+    seen = Counter(record_key(r) for r in running.lookups())
+    assert not [k for k, n in seen.items() if n > 1]
+    missing = [a for a in asked if a.rcode == "NOERROR" and key(a) not in seen]
+    assert not missing or [r for r in running.records() if r["kind"] == "loss"]
 
 
 def test_history_is_what_logs_prints(world: World) -> None:

@@ -14,6 +14,7 @@ import secrets
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,12 @@ slow.test:53 {
 """
 
 COREFILE = """
+fast.test:53 {
+    log
+    template IN A fast.test {
+        answer "{{ .Name }} 60 IN A 192.0.2.8"
+    }
+}
 drop.test:53 {
     log
     errors
@@ -184,6 +191,12 @@ class World:
 
     def close(self) -> None:
         self.kubectl("delete", "namespace", self.namespace, "--wait=true", "--timeout=120s", check=False)
+
+    def api_server(self) -> tuple[str, int]:
+        """Host and port of the API server that kubectl uses."""
+        view = json.loads(self.kubectl("config", "view", "--minify", "-o", "json"))
+        url = urllib.parse.urlsplit(view["clusters"][0]["cluster"]["server"])
+        return str(url.hostname), url.port or 443
 
     def python_asks(self) -> bool:
         return "python" in IMAGE

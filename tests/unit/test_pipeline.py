@@ -1,4 +1,4 @@
-"""The pipeline: every lookup is shown or filtered, sources are closed, history is held back, ends are orderly."""
+"""The pipeline: every lookup is shown or filtered, sources are closed, history is held back."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_stop_lets_sources_hand_over_what_they_hold() -> None:
     sink, stop = Sink(), Stop()
     source = Batches([[lookup("a")]], endless=True, at_close=[lookup("pending")])
 
-    def stop_at_first(record: Lookup) -> bool:
+    def stop_at_first(_record: Lookup) -> bool:
         stop.handle(2, None)
         return True
 
