@@ -82,7 +82,8 @@ class Backend(Protocol):
     name: str
 
     def probe(self, cluster: Cluster) -> Probe:
-        """Only reads; never raises for what the cluster lacks, that is its answer."""
+        """Only reads; never raises for what the cluster lacks, that is its answer. Raises ClusterError when
+        the cluster cannot be asked: not reached, or login refused."""
 
     def plan(self, filter_: Filter) -> Plan: ...
 

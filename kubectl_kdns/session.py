@@ -174,6 +174,8 @@ class Recorded:
         for item in open_inputs(request.inputs):
             stack.callback(item.stream.close)
             backend = next((b for b in backends if b.sniff(item.head)), None)
+            if backend is None and (request.options.get("corefile") or request.options.get("log_format")):
+                backend = load_backend("coredns")  # whoever says the format says what it is
             if backend is None:
                 raise _unknown_kind(item)
             kinds.append(f"{item.name} ({backend.name})")

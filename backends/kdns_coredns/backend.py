@@ -15,7 +15,7 @@ from kdns_coredns.log_settings import SWITCH_ON
 from kdns_coredns.recorded import RecordedLog, formats_of_options, looks_like_log
 from kdns_coredns.selection import Selection, select
 from kubectl_kdns.backend import Plan, Probe, Scope, Source
-from kubectl_kdns.errors import BackendError, KdnsError
+from kubectl_kdns.errors import BackendError, ClusterError, KdnsError
 
 if TYPE_CHECKING:
     from kubectl_kdns.change import Change, Leftover
@@ -34,6 +34,8 @@ class CorednsBackend:
         try:
             found = discover(cluster, {})
         except KdnsError as error:
+            if isinstance(error, ClusterError) and error.status in (0, 401):
+                raise  # nobody can tell: the cluster was not reached, or does not know us
             return Probe(False, error.what + (f": {error.cause}" if error.cause else ""), error.hint)
         states = list(read_settings(cluster, found).values())
         pods = f"{len(found.pods)} CoreDNS pods"

@@ -81,12 +81,13 @@ def _run(argv: list[str]) -> int:
     # click's UsageError, wherever this version of typer keeps its click.
     usage_error: Any = typer.BadParameter.__bases__[0]
     try:
-        app(rest, prog_name=f"kubectl kdns {name}", standalone_mode=False)
+        run = app(rest, prog_name=f"kubectl kdns {name}", standalone_mode=False)
     except usage_error as error:
         raise UsageError(
-            str(error.format_message()).rstrip("."),
-            hint=f"kubectl kdns {name} --help",
+            str(error.format_message()).rstrip("."), hint=f"kubectl kdns {name} --help"
         ) from None
+    try:
+        run()
     except Exit as exit_:
         return exit_.status
     return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, field, fields
+from functools import partial
 from typing import Annotated, Any, get_type_hints
 
 from kubectl_kdns.errors import UsageError
@@ -45,15 +46,18 @@ def _parameter(item: Field[Any], type_hint: Any) -> inspect.Parameter:
     )
 
 
-def command(groups: Sequence[type], run: Callable[..., None]) -> Callable[..., None]:
-    """A function for typer that calls `run` with one object of each group, in their order."""
+def command(groups: Sequence[type], run: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """A function for typer that gives `run` with one object of each group, in their order, to be called.
 
-    def invoke(**values: Any) -> None:
+    It is not called from inside of typer, which would turn a closed pipe and Ctrl-C into ends of its own.
+    """
+
+    def invoke(**values: Any) -> Callable[[], None]:
         objects = []
         for group in groups:
             own = {item.name: values[item.name] for item in fields(group)}
             objects.append(group(**{k: tuple(v) if isinstance(v, list) else v for k, v in own.items()}))
-        run(*objects)
+        return partial(run, *objects)
 
     parameters = [
         _parameter(item, hints[item.name])
