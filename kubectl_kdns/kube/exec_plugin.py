@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import codecs
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -114,9 +113,9 @@ class ExecLogin:
                 stderr=subprocess.PIPE,
             )
         except (OSError, ValueError) as error:
-            found = shutil.which(plugin.command) is not None
+            missing = isinstance(error, FileNotFoundError)
             cause = (isinstance(error, OSError) and error.strerror) or str(error)
-            raise self._error("could not be started" if found else "is not installed", cause=cause) from error
+            raise self._error("is not installed" if missing else "could not be started", cause) from error
         output: list[bytes] = []
         messages: list[str] = []
         assert process.stdout

@@ -12,6 +12,7 @@ from msgspec import Struct
 from kubectl_kdns.directory import Directory
 from kubectl_kdns.errors import KdnsError
 from kubectl_kdns.kube import objects
+from kubectl_kdns.kube.backoff import Backoff
 from kubectl_kdns.kube.cluster import Cluster, Query
 from kubectl_kdns.kube.reflector import Reflector
 
@@ -50,8 +51,10 @@ class DirectoryFeed:
         say: Callable[[str], object] = lambda _: None,
         directory: Directory | None = None,
         time_ns: Callable[[], int] = time.time_ns,
+        backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
         self.directory = directory or Directory()
+        self._backoff = backoff
         self._cluster, self._say, self._time_ns = cluster, say, time_ns
         self._namespaces = tuple(dict.fromkeys(namespaces)) or ("",)
         self._lock = threading.Lock()
@@ -142,6 +145,7 @@ class DirectoryFeed:
             listed=lambda: self._done_with(path),
             failed=failed,
             query=kind.query,
+            backoff=self._backoff(),
         )
         with self._lock:
             if self._closed:

@@ -43,13 +43,13 @@ class Reflector(threading.Thread, Generic[T]):
         drop: Callable[[Any], None],
         listed: Callable[[], None],
         failed: Callable[[KdnsError, bool], None],
-        query: Mapping[str, Query] | None = None,
-        backoff: Backoff | None = None,
+        query: Mapping[str, Query],
+        backoff: Backoff,
     ) -> None:
         super().__init__(name=f"reflector {path}", daemon=True)
-        self._cluster, self._path, self._of, self._query = cluster, path, of, query or {}
+        self._cluster, self._path, self._of, self._query = cluster, path, of, query
         self._put, self._drop, self._listed, self._failed = put, drop, listed, failed
-        self._backoff = backoff or Backoff()
+        self._backoff = backoff
         self._keys: dict[str, Any] = {}  # by UID
         self._version = ""  # from which to watch; "" is to list first
         self._has_listed = False

@@ -187,11 +187,14 @@ class Transport:
             headers.append(("Authorization", credential.authorization))
         kept = self._take(credential.certificate) if method == "GET" else None
         if kept:
-            connected(kept.socket)
             try:
+                connected(kept.socket)
                 return self._ask(kept, method, target, headers, body, timeout_s)
             except _STALE:
                 pass  # the server had closed it, and cannot have begun to work on it
+            except BaseException:
+                kept.close()
+                raise
         return self._ask(
             self._dial(credential.certificate, connected), method, target, headers, body, timeout_s
         )

@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -38,12 +39,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """A scripted answer. `status` 0 closes the connection without one; `cut` closes it within the body."""
+    """A scripted answer. `status` 0 closes the connection without one; `cut` closes it within the body.
+
+    `after` holds it back until that event is set.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
+    after: threading.Event | None = None
 
 
 def failure(status: int, reason: str, message: str = "", **headers: str) -> Reply:
@@ -73,7 +78,9 @@ class HttpServer(http.server.ThreadingHTTPServer):
         except (OSError, ValueError):
             pass  # the client went away, which is what many tests do
         finally:
-            self.api.connections.discard(request)
+            with self.api.changed:
+                self.api.connections.discard(request)
+                self.api.changed.notify_all()
             if self.tls:
                 request.close()
 
@@ -220,6 +227,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._reply(Reply(status, body, {"Content-Type": "application/json"}))
 
     def _reply(self, reply: Reply) -> None:
+        if reply.after:
+            reply.after.wait(10)
         if reply.status == 0:
             self.close_connection = True
             return
