@@ -91,8 +91,9 @@ class LogSettings:
     def problems(self) -> tuple[Problem, ...]:
         """What keeps lookups out of the log, or their lines from being read."""
         found = [problem for block in self.corefile.blocks for problem in _problems(block)]
-        if self.is_off:
+        if self.is_off or self.corefile.missing:
             found = [problem for problem in found if problem.code != LOG_OFF]
+        if self.is_off:
             found.insert(0, Problem(LOG_OFF, "CoreDNS's log is off: no lookup is logged", SWITCH_ON))
         for pattern in map(safe_text, self.corefile.missing):
             message = f"what the Corefile imports from {pattern} is not known here: the log may be on there"
@@ -148,10 +149,8 @@ def _problems_of_rule(block: ServerBlock, rule: LogRule) -> Iterator[Problem]:
         message = f"{where}values touch in the format, so where one ends is guessed"
         yield Problem(LOG_MISCONFIGURED, message, "a blank between the placeholders", rule.line)
     if any(node.startswith("{/") for node in template_.nodes) and not any(block.named("metadata")):
-        message = f"{where}the format has metadata, but the server block lacks the plugin: it logs only -"
-        yield Problem(
-            LOG_MISCONFIGURED, message, "metadata (a line of its own in the server block)", rule.line
-        )
+        message = f"{where}the format has metadata, but the server block has no `metadata`: it logs only -"
+        yield Problem(LOG_MISCONFIGURED, message, "metadata, as a line of the server block", rule.line)
     if ALL not in rule.classes and set(rule.classes) != {"success", "denial", "error"}:
         message = f"{where}only lookups of class {', '.join(map(safe_text, rule.classes))} are logged"
         yield Problem(LOG_LIMITED, message, f"{SWITCH_ON} --class all", rule.line)
