@@ -15,33 +15,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from row import Row
 
 _PODS = 50_000
 _PEER_PODS = 2_500
 _BATCH = 1_000
 _TESTS = Path(__file__).resolve().parent.parent / "tests"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure beside another; more is better, but not for those in MB or s."""
-
-    what: str
-    measured: float
-    unit: str
-    beside: str
-    beside_measured: float
-
-    def line(self) -> str:
-        """In the columns of run.py."""
-        figure = f"{self.measured:,.1f} {self.unit}" if self.unit != "/s" else f"{self.measured:,.0f}/s"
-        beside = (
-            f"{self.beside} {self.beside_measured:,.0f}{self.unit if self.unit == '/s' else ' ' + self.unit}"
-        )
-        return f"{self.what:46} {figure:>16} {beside:>30} {self.measured / self.beside_measured:>6.2f}x"
 
 
 def rows() -> Iterator[Row]:
@@ -52,14 +34,14 @@ def rows() -> Iterator[Row]:
     with _server("watch-list") as kubeconfig:
         figures = _child("fill", kubeconfig)
         yield from _filled("WatchList", figures, peer_s)
-    yield Row("directory: records named", figures["names_per_s"], "/s", "goal", 1_000_000)
+    yield Row("directory: records named", figures["names_per_s"], "goal", 1_000_000)
 
 
 def _filled(way: str, figures: dict[str, float], peer_s: float) -> Iterator[Row]:
     what = f"directory: {_PODS:,} pods by {way}"
-    yield Row(f"{what}, CPU", figures["cpu_s"], " s", "kubernetes package", peer_s)
-    yield Row(f"{what}, elapsed", figures["elapsed_s"], " s", "limit", 10)
-    yield Row(f"{what}, peak RSS", figures["peak_mb"], " MB", "budget", 120)
+    yield Row(f"{what}, CPU", figures["cpu_s"], "kubernetes package", peer_s, "s")
+    yield Row(f"{what}, elapsed", figures["elapsed_s"], "limit", 10, "s")
+    yield Row(f"{what}, peak RSS", figures["peak_mb"], "budget", 120, "MB")
 
 
 @contextlib.contextmanager

@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from row import Row
 
 from kubectl_kdns.dns import message, wire
 
@@ -22,20 +23,6 @@ _NAMES = 2_000
 _TTL_S = 30
 
 Decode = Callable[[bytes], Any]
-
-
-@dataclass(frozen=True)
-class Row:
-    """Messages per second, ours and dnslib's."""
-
-    what: str
-    per_s: float
-    dnslib_per_s: float
-
-    def line(self) -> str:
-        """In the columns of run.py."""
-        beside = f"dnslib {self.dnslib_per_s:,.0f}/s"
-        return f"{self.what:46} {self.per_s:>14,.0f}/s {beside:>30} {self.per_s / self.dnslib_per_s:>6.1f}x"
 
 
 def rows() -> Iterator[Row]:
@@ -126,7 +113,7 @@ def _row(what: str, payloads: Sequence[bytes], decode: Decode, before: Callable[
     from dnslib import DNSRecord
 
     sample = payloads[:: max(1, len(payloads) // _DNSLIB_SAMPLE)]
-    return Row(what, _per_s(payloads, decode, before), _per_s(sample, DNSRecord.parse, _nothing))
+    return Row(what, _per_s(payloads, decode, before), "dnslib", _per_s(sample, DNSRecord.parse, _nothing))
 
 
 def _per_s(payloads: Sequence[bytes], decode: Decode, before: Callable[[], None]) -> float:

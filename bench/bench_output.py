@@ -11,11 +11,11 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import yaml
+from row import Row
 from tabulate import tabulate
 
 from kubectl_kdns.model import Answer, Client, Dns, Edns, Lookup, Server, ServerBackend, Workload
@@ -35,20 +35,6 @@ _START_NS = 1_795_428_000 * NS_PER_S
 _TITLES = ("TIME", "CLIENT", "NAME", "TYPE", "STATUS", "LATENCY", "SERVER", "DETAIL")
 
 Batches = Sequence[Sequence[Lookup]]
-
-
-@dataclass(frozen=True)
-class Row:
-    what: str
-    per_s: float
-    beside: str
-    beside_per_s: float
-
-    def line(self) -> str:
-        """In the columns of run.py."""
-        ratio = self.per_s / self.beside_per_s
-        beside = f"{self.beside} {self.beside_per_s:,.0f}/s"
-        return f"{self.what:46} {self.per_s:>14,.0f}/s {beside:>30} {ratio:>6.1f}x"
 
 
 class _Nowhere(io.RawIOBase):

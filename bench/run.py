@@ -17,7 +17,7 @@ def main() -> int:
     """Runs the benches named, or all; the exit status is 0, for a figure is no verdict."""
     sys.path.insert(0, str(HERE))
     names = sys.argv[1:] or sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
-    print(f"{'what':46} {'measured':>16} {'budget or peer':>30} {'ratio':>7}")
+    print(f"{'what':46} {'measured':>16} {'beside':>36} {'ratio':>8}")
     for name in names:
         for row in importlib.import_module(f"bench_{name}").rows():
             print(row.line(), flush=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from kubectl_kdns.errors import UsageError, did_you_mean
@@ -116,6 +117,7 @@ class BackendInfo:
     rbac: tuple[Mapping[str, Any], ...]
 
 
+@cache
 def load_plugin() -> dict[str, Any]:
     """plugin.yaml as data: beside the core in a wheel or an archive, at the root of a checkout."""
     from pathlib import Path
@@ -131,9 +133,9 @@ def load_plugin() -> dict[str, Any]:
     raise FileNotFoundError(f"plugin.yaml is neither in {here} nor above it: the installation is damaged")
 
 
-def backend_infos() -> dict[str, BackendInfo]:
-    """All backends by name: plugin.yaml's first, then those of installed packages."""
-    rows = {
+def own_backends() -> dict[str, BackendInfo]:
+    """The backends of plugin.yaml, by name."""
+    return {
         name: BackendInfo(
             name=name,
             module=row["module"],
@@ -145,8 +147,14 @@ def backend_infos() -> dict[str, BackendInfo]:
         )
         for name, row in load_plugin()["backends"].items()
     }
+
+
+def backend_infos() -> dict[str, BackendInfo]:
+    """All backends by name: plugin.yaml's first, then those of installed packages."""
+    # Looking through what is installed costs as much as the rest of a start: only where all are asked for.
     from importlib.metadata import entry_points
 
+    rows = own_backends()
     for entry in entry_points(group="kubectl_kdns.backends"):
         rows.setdefault(
             entry.name,
@@ -157,7 +165,9 @@ def backend_infos() -> dict[str, BackendInfo]:
 
 def find_backend(name: str) -> BackendInfo:
     """The row of that name; UsageError with a suggestion when there is none."""
-    infos = backend_infos()
+    infos = own_backends()
+    if name not in infos:
+        infos = backend_infos()
     if name not in infos:
         hint = did_you_mean(name, list(infos)) or f"backends are: {', '.join(infos)}"
         raise UsageError(f"there is no backend {name!r}", hint=hint)

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from kubectl_kdns.backend import Backend, Probe, Source, backend_infos, load_backend
+from kubectl_kdns.backend import Backend, Probe, Source, backend_infos, load_backend, own_backends
 from kubectl_kdns.change import Change, TemporaryChange, confirm
 from kubectl_kdns.errors import BackendError, KdnsError
 from kubectl_kdns.filter import Filter
@@ -105,7 +105,7 @@ def warn_of_leftovers(cluster: Cluster, printer: Printer) -> Callable[[], None]:
     """
 
     def look() -> None:
-        for name, info in backend_infos().items():
+        for name, info in own_backends().items():
             if not info.live:
                 continue
             try:

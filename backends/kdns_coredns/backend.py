@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kdns_coredns.corefile import COMMON
 from kdns_coredns.discover import discover
-from kdns_coredns.enable import left_switches, make_switch
 from kdns_coredns.formats import template_of
 from kdns_coredns.live_logs import ConfigState, LiveLogs, read_settings
 from kdns_coredns.log_settings import SWITCH_ON
@@ -73,9 +72,13 @@ class CorednsBackend:
         return RecordedLog(stream, formats_of_options(scope.options), plan.work or Selection(), scope.raw)
 
     def change(self, cluster: Cluster, settings: Mapping[str, Any], options: Mapping[str, Any]) -> Change:
+        from kdns_coredns.enable import make_switch
+
         return make_switch(cluster, settings, options)
 
     def leftovers(self, cluster: Cluster) -> list[Leftover]:
+        from kdns_coredns.enable import left_switches
+
         return [*left_switches(cluster, time.time_ns())]
 
 

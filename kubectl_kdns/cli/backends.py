@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 from kubectl_kdns.backend import BackendInfo, Probe, backend_infos, find_backend, load_backend
 from kubectl_kdns.cli.groups import ConnectionOptions, CorednsOptions
-from kubectl_kdns.cli.options import command, flag
+from kubectl_kdns.cli.options import command, flag, options
 from kubectl_kdns.cli.stream import connection_flags
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import KdnsError, UsageError
@@ -24,7 +23,7 @@ kubectl kdns backends -o json
 """
 
 
-@dataclass(frozen=True)
+@options
 class BackendsOptions:
     """Which, and how to print."""
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 
 from kubectl_kdns.backend import backend_infos, load_backend
 from kubectl_kdns.cli.groups import ConnectionOptions
-from kubectl_kdns.cli.options import command, flag
+from kubectl_kdns.cli.options import command, flag, options
 from kubectl_kdns.cli.stream import connection_flags
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import UsageError
@@ -19,7 +18,7 @@ kubectl kdns cleanup
 """
 
 
-@dataclass(frozen=True)
+@options
 class CleanupOptions:
     """What to undo."""
 

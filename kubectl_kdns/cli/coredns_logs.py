@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
@@ -14,7 +14,7 @@ from kubectl_kdns.cli.groups import (
     SelectionOptions,
     StreamOptions,
 )
-from kubectl_kdns.cli.options import comma_list, command, duration_ns, flag, moment_ns
+from kubectl_kdns.cli.options import comma_list, command, duration_ns, flag, moment_ns, options
 from kubectl_kdns.cli.stream import Bounds, make_request, run_request
 from kubectl_kdns.errors import UsageError
 from kubectl_kdns.session import ChangeRequest, StreamRequest
@@ -38,7 +38,7 @@ kubectl kdns coredns-logs --enable --dry-run=client
 """
 
 
-@dataclass(frozen=True)
+@options
 class LogOptions:
     """Which part of the logs."""
 
@@ -49,7 +49,7 @@ class LogOptions:
     )
 
 
-@dataclass(frozen=True)
+@options
 class EnableOptions:
     """Switching the log on for a while."""
 

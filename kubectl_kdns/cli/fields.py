@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 
-from kubectl_kdns.cli.options import command, flag
+from kubectl_kdns.cli.options import command, flag, options
 from kubectl_kdns.errors import UsageError
 
 DESCRIPTION = "Every field of a record: its path, type and meaning, and which backends fill it. The same paths serve --filter, --columns and custom-columns."
@@ -15,7 +14,7 @@ kubectl kdns fields -o json
 """
 
 
-@dataclass(frozen=True)
+@options
 class FieldsOptions:
     """How to print."""
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from kubectl_kdns.cli.options import flag
+from kubectl_kdns.cli.options import flag, options
 
 # Aliases and scripts carry flags that have no meaning here (kube.flags.IGNORED_FLAGS says why).
 _IGNORED = "Accepted, because kubectl has it; without effect"
 
 
-@dataclass(frozen=True)
+@options
 class ConnectionOptions:
     """kubectl's flags for reaching a cluster, with kubectl's names and meaning (`kubectl options`)."""
 
@@ -70,7 +68,7 @@ class ConnectionOptions:
     warnings_as_errors: bool = flag("--warnings-as-errors", help=_IGNORED, default=False, hidden=True)
 
 
-@dataclass(frozen=True)
+@options
 class SelectionOptions:
     """Which lookups to show. All of them become one expression; `--explain-filter` prints it."""
 
@@ -166,7 +164,7 @@ class SelectionOptions:
     )
 
 
-@dataclass(frozen=True)
+@options
 class StreamOptions:
     """How long, and from when."""
 
@@ -195,7 +193,7 @@ class StreamOptions:
     raw: bool = flag("--raw", help="Add the line or message as it came", default=False)
 
 
-@dataclass(frozen=True)
+@options
 class InputOptions:
     """Recorded data instead of a cluster."""
 
@@ -222,7 +220,7 @@ class InputOptions:
     )
 
 
-@dataclass(frozen=True)
+@options
 class CorednsOptions:
     """Where CoreDNS is."""
 
@@ -240,7 +238,7 @@ class CorednsOptions:
     )
 
 
-@dataclass(frozen=True)
+@options
 class OutputOptions:
     """What is printed, and how."""
 

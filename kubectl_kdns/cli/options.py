@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, Field, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import partial
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, TypeVar, dataclass_transform, get_type_hints
 
 from kubectl_kdns.errors import UsageError
 from kubectl_kdns.times import parse_duration, parse_time
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def options(cls: type[T]) -> type[T]:
+    """A frozen dataclass without the methods that nobody needs here: making each costs time at every start."""
+    return dataclass(frozen=True, repr=False, eq=False, match_args=False)(cls)
 
 
 def flag(*names: str, help: str, default: Any = None, metavar: str = "", hidden: bool = False) -> Any:

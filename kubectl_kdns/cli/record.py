@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
@@ -14,7 +14,7 @@ from kubectl_kdns.cli.groups import (
     SelectionOptions,
     StreamOptions,
 )
-from kubectl_kdns.cli.options import comma_list, command, flag
+from kubectl_kdns.cli.options import comma_list, command, flag, options
 from kubectl_kdns.cli.stream import make_request, run_request
 from kubectl_kdns.cli.trace import TraceOptions, bounds_of
 from kubectl_kdns.errors import UsageError
@@ -26,7 +26,7 @@ kubectl kdns trace --from incident.jsonl.gz --failed
 """
 
 
-@dataclass(frozen=True)
+@options
 class RecordOptions:
     """Where to."""
 

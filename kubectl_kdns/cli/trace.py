@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
@@ -13,7 +12,7 @@ from kubectl_kdns.cli.groups import (
     SelectionOptions,
     StreamOptions,
 )
-from kubectl_kdns.cli.options import comma_list, command, flag, moment_ns
+from kubectl_kdns.cli.options import comma_list, command, flag, moment_ns, options
 from kubectl_kdns.cli.stream import Bounds, make_request, run_request
 from kubectl_kdns.errors import UsageError
 
@@ -36,7 +35,7 @@ kubectl kdns trace --from capture.pcap --failed -o json
 """
 
 
-@dataclass(frozen=True)
+@options
 class TraceOptions:
     """Where lookups come from, and from when."""
 

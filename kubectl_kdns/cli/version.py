@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import platform
 import sys
-from dataclasses import dataclass
 
 from kubectl_kdns import __version__
 from kubectl_kdns.cli.groups import ConnectionOptions
-from kubectl_kdns.cli.options import command, flag
+from kubectl_kdns.cli.options import command, flag, options
 from kubectl_kdns.cli.stream import connection_flags
 from kubectl_kdns.errors import KdnsError, UsageError
 from kubectl_kdns.model import API_VERSION
@@ -22,7 +21,7 @@ kubectl kdns version --client -o json
 """
 
 
-@dataclass(frozen=True)
+@options
 class VersionOptions:
     """How to print."""
 
