@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from kubectl_kdns.backend import Source
 from kubectl_kdns.model import Lookup, Message, Record
+from kubectl_kdns.sightings import NearestSightings
 
 QUEUE_BATCHES = 8
 TICK_S = 0.1
@@ -65,7 +66,7 @@ class Stop:
 
 @dataclass
 class Counts:
-    """Lookups only: seen = shown + filtered."""
+    """Lookups only: seen = shown + filtered + other sightings of shown ones."""
 
     seen: int = 0
     shown: int = 0
@@ -92,6 +93,7 @@ class Pipeline:
     since: str = ""
     until: str = ""
     for_s: float | None = None
+    sightings: NearestSightings | None = None
     on_tick: Callable[[], bool] | None = None
     on_record: Callable[[Record], None] | None = None
     counts: Counts = field(default_factory=Counts)
@@ -175,7 +177,9 @@ class Pipeline:
                     return failure
             else:
                 self._release_history()
+                self._show_sightings()
         self._release_history()
+        self._show_sightings()
         return failure
 
     def _pass(self, batch: list[Record]) -> None:
@@ -229,7 +233,16 @@ class Pipeline:
         self._history, self._held_live = None, []
         self._show(held)
 
+    def _show_sightings(self) -> None:
+        """Those that were held for a nearer one, which has not come."""
+        if self.sightings is not None:
+            self._print(self.sightings.rest())
+            self.sink.flush()
+
     def _show(self, records: list[Record]) -> None:
+        self._print(records if self.sightings is None else self.sightings.add(records))
+
+    def _print(self, records: list[Record]) -> None:
         shown = _lookups_in(records)
         if self.limit is not None and self.counts.shown + shown > self.limit:
             records = _first(records, self.limit - self.counts.shown)
@@ -247,6 +260,8 @@ class Pipeline:
             figures: Mapping[str, int] = source.counters
             for key, value in figures.items():
                 total[key] = total.get(key, 0) + value
+        if self.sightings is not None:
+            total["other_sightings"] = self.sightings.hidden
         return total
 
 

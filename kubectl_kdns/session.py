@@ -20,6 +20,7 @@ from kubectl_kdns.kube.flags import ConnectionFlags
 from kubectl_kdns.model import Lookup, Record
 from kubectl_kdns.pipeline import Accept, Pipeline, Stop
 from kubectl_kdns.printer import Printer, PrinterOptions
+from kubectl_kdns.sightings import NearestSightings
 from kubectl_kdns.times import NS_PER_S, format_time
 
 
@@ -57,6 +58,7 @@ class StreamRequest:
     timeout_ns: int = 5 * NS_PER_S
     messages: bool = False
     raw: bool = False
+    all_sightings: bool = False
     now_ns: int = 0
     change: ChangeRequest | None = None
     ask: Callable[[str], str] | None = None
@@ -102,6 +104,8 @@ def make_pipeline(
 ) -> Pipeline:
     """The pipeline of a request; `more` are what only live runs have (names, changes)."""
     environment = more.pop("environment", None)
+    # One log sees a lookup once; files, and several backends, may see it at several places.
+    several = bool(request.inputs) or len(sources) > 1
     accept = filter_.compile(environment) if filter_.expr is not None else None
     if accept and "SERVFAIL" in (implied_values(filter_.expr, "dns.rcode") or ()):
         accept = PerhapsServfail(accept)
@@ -110,6 +114,7 @@ def make_pipeline(
         sink=printer,
         accept=accept,
         limit=request.limit,
+        sightings=None if request.all_sightings or not several else NearestSightings(),
         last=request.last,
         live_from=format_time(request.now_ns) if request.last else "",
         since=format_time(request.since_ns) if request.since_ns else "",

@@ -36,7 +36,7 @@ def _second_value(date: str, clock: str, zone: str) -> int:
 
 
 def format_time(time_ns: int) -> str:
-    """Nanoseconds since the epoch as RFC 3339 UTC with nine decimals, e.g. 2026-11-23T10:00:00.000000001Z."""
+    """Nanoseconds since the epoch as RFC 3339 UTC with nine decimals: 2026-11-23T10:00:00.000000001Z."""
     second = _second_text(time_ns // NS_PER_S)
     if time_ns < NS_PER_S:
         return f"{second}{time_ns % NS_PER_S:09d}Z"

@@ -114,6 +114,7 @@ def make_request(
         timeout_ns=timeout,
         messages=stream.messages,
         raw=stream.raw,
+        all_sightings=stream.all_sightings,
         output=printer_options(output),
         now_ns=now_ns,
     )

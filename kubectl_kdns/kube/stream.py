@@ -38,8 +38,8 @@ class Stream:
         """Up to `n` bytes as soon as there are any; b"" is the orderly end, or after `close`.
 
         The first call sends the request, so it raises what an answer may be (ForbiddenError, NotFoundError,
-        ...): a kubelet sends no headers before the first line of a log, and only a Stream can be closed
-        while it waits for them. Raises ClusterError when the connection broke in the middle.
+        ...): a server may keep us waiting for that as well, and only a Stream can be closed meanwhile.
+        Raises ClusterError when the connection broke in the middle.
         """
         with self._reading:
             if self._ended or self._closed.is_set():
