@@ -1,0 +1,455 @@
+"""CoreDNS is found wherever distributions put it, with the ConfigMap that its Corefile comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from kdns_coredns.configs import CorefileText, owner_of_corefile, read_corefiles
+from kdns_coredns.discover import ConfigSource, CorednsPod, Discovered, PodQuery, discover
+from kdns_coredns.pods import PodObject, coredns_pod
+from kubectl_kdns.errors import BackendError, ForbiddenError, NotFoundError
+from kubectl_kdns.kube.cluster import Page
+from kubectl_kdns.model import Workload
+from support.api_store import RESOURCES, Store, selector
+
+
+class FakeCluster:
+    """Lists and gets from a Store. `forbidden` are paths that nobody may read; `asked` what was read."""
+
+    def __init__(self, *objects: dict[str, Any]) -> None:
+        self.store = Store()
+        for obj in objects:
+            self.store.put(obj)
+        self.forbidden: dict[str, int] = {}
+        self.asked: list[str] = []
+
+    def _check(self, path: str) -> None:
+        self.asked.append(path)
+        if path in self.forbidden:
+            raise ForbiddenError(f"not allowed to get {path}", status=self.forbidden[path], cause="RBAC")
+
+    def pages(self, path: str, of: Any, **query: str) -> Iterator[Page[Any]]:
+        self._check(path)
+        namespace = path.split("/")[4] if "/namespaces/" in path else ""
+        entries = self.store.select("Pod", selector(namespace, query))
+        yield Page(items=[msgspec.json.decode(entry.raw, type=of) for entry in entries])
+
+    def get(self, path: str) -> Any:
+        self._check(path)
+        _, _, _, _, namespace, plural, name = path.split("/")
+        kind = next(kind for kind, (_, p, _) in RESOURCES.items() if p == plural)
+        entry = self.store.get(kind, name, namespace)
+        if not entry:
+            raise NotFoundError(f"no {path}", status=404)
+        return entry.object
+
+
+def find(cluster: FakeCluster, **options: str) -> Discovered:
+    return discover(cluster, options)  # type: ignore[arg-type]
+
+
+def corefiles(cluster: FakeCluster, pods: tuple[CorednsPod, ...]) -> dict[ConfigSource, CorefileText]:
+    return read_corefiles(cluster, pods)  # type: ignore[arg-type]
+
+
+def pod(
+    name: str = "coredns-5d78c9869d-abcde",
+    namespace: str = "kube-system",
+    labels: dict[str, str] | None = None,
+    containers: list[dict[str, Any]] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """A pod as kubeadm makes it, but for what is given."""
+    kubeadm = {
+        "name": "coredns",
+        "image": "registry.k8s.io/coredns/coredns:v1.12.1",
+        "args": ["-conf", "/etc/coredns/Corefile"],
+        "volumeMounts": [{"name": "config-volume", "mountPath": "/etc/coredns", "readOnly": True}],
+    }
+    volume = {"name": "config-volume", "configMap": {"name": "coredns", "items": [ITEM]}}
+    spec = {"nodeName": "n1", "containers": containers or [kubeadm], "volumes": more.pop("volumes", [volume])}
+    status = {
+        "phase": "Running",
+        "podIP": "10.244.0.2",
+        "containerStatuses": [
+            {"name": c["name"], "ready": True, "restartCount": 1, "state": {"running": {}}}
+            for c in spec["containers"]
+        ],
+    }
+    labels = {"k8s-app": "kube-dns"} if labels is None else labels
+    metadata = {"name": name, "namespace": namespace, "labels": labels, **more.pop("metadata", {})}
+    return {"kind": "Pod", "metadata": metadata, "spec": spec, "status": more.pop("status", status), **more}
+
+
+ITEM = {"key": "Corefile", "path": "Corefile"}
+CONFIG = ConfigSource("kube-system", "coredns", "Corefile")
+SIMPLE = [{"name": "coredns", "image": "coredns/coredns:1.11.1"}]
+
+
+def test_a_kubeadm_pod_with_all_that_is_known_of_it() -> None:
+    owner = {"kind": "ReplicaSet", "name": "coredns-5d78c9869d", "controller": True}
+    labels = {"k8s-app": "kube-dns", "pod-template-hash": "5d78c9869d"}
+    found = find(FakeCluster(pod(labels=labels, metadata={"uid": "u1", "ownerReferences": [owner]})))
+    [one] = found.pods
+    assert (one.namespace, one.name, one.uid, one.node, one.ip) == (
+        "kube-system",
+        "coredns-5d78c9869d-abcde",
+        "u1",
+        "n1",
+        "10.244.0.2",
+    )
+    assert (one.container, one.image, one.kind) == (
+        "coredns",
+        "registry.k8s.io/coredns/coredns:v1.12.1",
+        "coredns",
+    )
+    assert (one.labels, one.workload) == (labels, Workload("Deployment", "coredns"))
+    assert (one.restarts, one.ready, one.has_started) == (1, True, True)
+    assert (one.config, one.corefile) == (CONFIG, "/etc/coredns/Corefile")
+    assert str(one) == "kube-system/coredns-5d78c9869d-abcde (n1)"
+    assert found.config_sources == (CONFIG,)
+    assert found.queries == (PodQuery("", "k8s-app in (kube-dns,coredns,node-local-dns,nodelocaldns)"),)
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("namespace", "labels"),
+    [
+        ("kube-system", {"k8s-app": "kube-dns", "app.kubernetes.io/name": "rke2-coredns"}),
+        ("kube-system", {"k8s-app": "coredns"}),
+        ("dns", {"app.kubernetes.io/name": "coredns"}),
+        ("openshift-dns", {"dns.operator.openshift.io/daemonset-dns": "default"}),
+        ("kube-system", {"k8s-app": "node-local-dns"}),
+        ("kube-system", {"k8s-app": "nodelocaldns"}),
+    ],
+)
+def test_labels_of_distributions(namespace: str, labels: dict[str, str]) -> None:
+    other = pod("web", "shop", {"app": "web"})
+    found = find(FakeCluster(pod("dns-1", namespace, labels), other))
+    assert [(p.namespace, p.name) for p in found.pods] == [(namespace, "dns-1")]
+
+
+def test_a_pod_with_several_labels_is_one_pod() -> None:
+    labels = {"k8s-app": "kube-dns", "app.kubernetes.io/name": "coredns"}
+    found = find(FakeCluster(pod("b", labels=labels), pod("a", labels=labels)))
+    assert [p.name for p in found.pods] == ["a", "b"]
+    assert len(found.queries) == 2
+
+
+def test_options_choose() -> None:
+    cluster = FakeCluster(pod("a"), pod("b", "dns", {"app": "my-dns"}), pod("c", "shop", {"app": "my-dns"}))
+    assert [p.name for p in find(cluster, coredns_selector="app=my-dns").pods] == ["b", "c"]
+    assert [p.name for p in find(cluster, coredns_namespace="kube-system").pods] == ["a"]
+    found = find(cluster, coredns_namespace="dns", coredns_selector="app=my-dns")
+    assert (found.pods[0].name, found.queries) == ("b", (PodQuery("dns", "app=my-dns"),))
+
+
+def test_without_the_right_to_list_all_namespaces() -> None:
+    cluster = FakeCluster(pod("a"), pod("b", "dns"))
+    cluster.forbidden["/api/v1/pods"] = 403
+    found = find(cluster)
+    assert [p.name for p in found.pods] == ["a"]
+    assert found.queries[0].namespace == "kube-system"
+    assert "--coredns-namespace" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "options"),
+    [
+        ({"/api/v1/pods": 401}, {}),
+        ({"/api/v1/pods": 403, "/api/v1/namespaces/kube-system/pods": 403}, {}),
+        ({"/api/v1/namespaces/dns/pods": 403}, {"coredns_namespace": "dns"}),
+    ],
+)
+def test_without_any_right_it_is_an_error(forbidden: dict[str, int], options: dict[str, str]) -> None:
+    cluster = FakeCluster(pod("a"))
+    cluster.forbidden = forbidden
+    with pytest.raises(ForbiddenError):
+        find(cluster, **options)
+
+
+def test_odd_labels_are_found_behind_the_service() -> None:
+    service = {
+        "kind": "Service",
+        "metadata": {"name": "kube-dns", "namespace": "kube-system"},
+        "spec": {"selector": {"tier": "dns", "app": "resolver"}},
+    }
+    cluster = FakeCluster(service, pod("a", labels={"app": "resolver", "tier": "dns"}))
+    found = find(cluster)
+    assert [p.name for p in found.pods] == ["a"]
+    assert found.queries == (PodQuery("kube-system", "app=resolver,tier=dns"),)
+
+
+@pytest.mark.parametrize("spec", [{}, {"selector": {"app": "gone"}}])
+def test_nothing_behind_the_service(spec: dict[str, Any]) -> None:
+    service = {"kind": "Service", "metadata": {"name": "kube-dns", "namespace": "kube-system"}, "spec": spec}
+    with pytest.raises(BackendError) as caught:
+        find(FakeCluster(service))
+    assert caught.value.what == "no CoreDNS pods were found in any namespace"
+    for way in ("--coredns-namespace", "--coredns-selector", "kubectl get pods -A -l k8s-app=kube-dns"):
+        assert way in caught.value.hint
+
+
+def test_nothing_where_the_user_said() -> None:
+    with pytest.raises(BackendError) as caught:
+        find(FakeCluster(pod("a")), coredns_namespace="dns", coredns_selector="app=x")
+    assert str(caught.value) == (
+        "no pods with labels 'app=x' in namespace dns\nTry: kubectl get pods -n dns -l 'app=x'"
+    )
+
+
+GKE = [{"name": name, "image": f"gke.gcr.io/k8s-dns-{name}"} for name in ("kubedns", "dnsmasq", "sidecar")]
+NODE_CACHE = {
+    "name": "node-cache",
+    "image": "registry.k8s.io/dns/k8s-dns-node-cache:1.26.4",
+    "args": ["-localip", "169.254.20.10", "-conf", "/etc/Corefile", "-upstreamsvc", "kube-dns-upstream"],
+    "volumeMounts": [
+        {"name": "kube-dns-config", "mountPath": "/etc/kube-dns"},
+        {"name": "config-volume", "mountPath": "/etc/coredns"},
+    ],
+}
+NODE_CACHE_VOLUMES = [
+    {"name": "kube-dns-config", "configMap": {"name": "kube-dns", "optional": True}},
+    {
+        "name": "config-volume",
+        "configMap": {"name": "node-local-dns", "items": [{"key": "Corefile", "path": "Corefile.base"}]},
+    },
+]
+
+
+def nodelocal_pod() -> dict[str, Any]:
+    labels = {"k8s-app": "node-local-dns"}
+    return pod("node-local-dns-x", labels=labels, containers=[NODE_CACHE], volumes=NODE_CACHE_VOLUMES)
+
+
+def test_kube_dns_is_no_coredns() -> None:
+    with pytest.raises(BackendError) as caught:
+        find(FakeCluster(pod("kube-dns-1", containers=GKE)))
+    assert caught.value.what == "there is no CoreDNS here"
+    assert "kube-system/kube-dns-1" in caught.value.cause
+    assert caught.value.hint.startswith("kubectl kdns backends")
+
+
+def test_node_caches_before_kube_dns_are_seen_and_the_rest_is_said() -> None:
+    found = find(FakeCluster(pod("kube-dns-1", containers=GKE), nodelocal_pod()))
+    assert [(p.name, p.kind) for p in found.pods] == [("node-local-dns-x", "nodelocal")]
+    assert "kube-dns (1 pods)" in found.notes[0]
+
+
+def test_a_node_cache_has_a_template_for_a_corefile() -> None:
+    [one] = find(FakeCluster(nodelocal_pod())).pods
+    assert (one.kind, one.container) == ("nodelocal", "node-cache")
+    assert one.config == ConfigSource("kube-system", "node-local-dns", "Corefile")
+    assert one.corefile == "/etc/coredns/Corefile.base"
+
+
+MOUNT = {"name": "v", "mountPath": "/etc/coredns/"}
+
+
+@pytest.mark.parametrize(
+    ("container", "volume", "config"),
+    [
+        ({"args": ["-conf=/etc/coredns/Corefile"], "volumeMounts": [MOUNT]}, {"name": "c"}, "Corefile"),
+        ({"command": ["/coredns", "--conf", "/etc/coredns//Corefile"], "volumeMounts": [MOUNT]}, {"name": "c"}, "Corefile"),  # noqa: E501
+        ({"volumeMounts": [MOUNT]}, {"name": "c"}, "Corefile"),
+        ({"args": ["-conf", "/etc/coredns/dns.conf"], "volumeMounts": [MOUNT]}, {"name": "c", "items": [{"key": "main", "path": "dns.conf"}]}, "main"),  # noqa: E501
+        ({"args": ["-conf", "/x/Corefile"], "volumeMounts": [{"name": "v", "mountPath": "/x/Corefile", "subPath": "Corefile"}]}, {"name": "c"}, "Corefile"),  # noqa: E501
+        ({"args": ["-conf", "/x/Corefile"], "volumeMounts": [{"name": "v", "mountPath": "/x/Corefile", "subPath": "a"}]}, {"name": "c", "items": [{"key": "k", "path": "a"}]}, "k"),  # noqa: E501
+        ({"args": ["-conf", "/elsewhere/Corefile"], "volumeMounts": [MOUNT]}, {"name": "c"}, None),
+        ({"args": ["-conf", "/etc/coredns/Corefile"], "volumeMounts": [MOUNT]}, {"name": "c", "items": [{"key": "k", "path": "other"}]}, None),  # noqa: E501
+        ({"args": ["-conf", "/etc/coredns/Corefile"]}, {"name": "c"}, None),
+        ({"args": ["-conf"], "volumeMounts": [MOUNT]}, {"name": "c"}, "Corefile"),
+    ],
+)  # fmt: skip
+def test_where_a_corefile_comes_from(
+    container: dict[str, Any], volume: dict[str, Any], config: str | None
+) -> None:
+    containers = [{"name": "coredns", "image": "coredns", **container}]
+    [one] = find(FakeCluster(pod(containers=containers, volumes=[{"name": "v", "configMap": volume}]))).pods
+    assert one.config == (ConfigSource("kube-system", "c", config) if config else None)
+
+
+def test_a_corefile_in_a_projected_volume() -> None:
+    sources = [{"secret": {"name": "s"}}, {"configMap": {"name": "c", "items": [ITEM]}}]
+    containers = [{"name": "coredns", "image": "coredns", "volumeMounts": [MOUNT]}]
+    volumes = [{"name": "v", "projected": {"sources": sources}}]
+    [one] = find(FakeCluster(pod(containers=containers, volumes=volumes))).pods
+    assert one.config == ConfigSource("kube-system", "c", "Corefile")
+
+
+@pytest.mark.parametrize(
+    ("containers", "chosen"),
+    [
+        ([{"name": "proxy", "image": "envoy"}, {"name": "coredns", "image": "x"}], "coredns"),
+        ([{"name": "metrics", "image": "x"}, {"name": "dns", "image": "reg/coredns@sha256:1"}], "dns"),
+        ([{"name": "rbac", "image": "x"}, {"name": "dns", "image": "y", "command": ["coredns"]}], "dns"),
+        ([{"name": "a", "image": "x"}, {"name": "b", "image": "y", "args": ["-conf", "/e/Corefile"]}], "b"),
+        ([{"name": "a", "image": "x"}, {"name": "b", "image": "y"}], "a"),
+        ([{"name": "coredns", "image": "x"}, {"name": "node-cache", "image": "y"}], "node-cache"),
+    ],
+)
+def test_the_container(containers: list[dict[str, Any]], chosen: str) -> None:
+    [one] = find(FakeCluster(pod(containers=containers))).pods
+    assert one.container == chosen
+
+
+@pytest.mark.parametrize(
+    ("state", "restarts", "has_started"),
+    [
+        ({"running": {"startedAt": "2026-11-23T10:00:00Z"}}, 0, True),
+        ({"waiting": {"reason": "ContainerCreating"}}, 0, False),
+        ({"waiting": {"reason": "CrashLoopBackOff"}}, 3, True),
+        ({"terminated": {"exitCode": 1}}, 0, True),
+        (None, 0, False),
+    ],
+)
+def test_whether_there_is_a_log(state: Any, restarts: int, has_started: bool) -> None:
+    status = {"containerStatuses": [{"name": "coredns", "restartCount": restarts, "state": state}]}
+    [one] = find(FakeCluster(pod(status=status))).pods
+    assert (one.has_started, one.restarts, one.ready) == (has_started, restarts, False)
+
+
+def test_a_pod_that_says_nothing() -> None:
+    assert coredns_pod(PodObject()) is None
+    bare = {"kind": "Pod", "metadata": {"name": "a", "namespace": "n", "labels": {"k8s-app": "kube-dns"}}}
+    bare["spec"] = {"containers": SIMPLE}
+    bare["metadata"]["creationTimestamp"] = "never"
+    [one] = find(FakeCluster(bare)).pods
+    assert (str(one), one.config, one.has_started) == ("n/a", None, False)
+
+
+def config_map(name: str, data: dict[str, str], **metadata: Any) -> dict[str, Any]:
+    return {
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": "kube-system", **metadata},
+        "data": data,
+    }
+
+
+CUSTOM_MOUNTS = [
+    {"name": "config-volume", "mountPath": "/etc/coredns"},
+    {"name": "custom", "mountPath": "/etc/coredns/custom"},
+]
+
+
+def pod_with_custom(*, name: str = "a") -> dict[str, Any]:
+    """As on AKS and k3s."""
+    container = {**SIMPLE[0], "args": ["-conf", "/etc/coredns/Corefile"], "volumeMounts": CUSTOM_MOUNTS}
+    volumes = [
+        {"name": "config-volume", "configMap": {"name": "coredns", "items": [ITEM]}},
+        {"name": "custom", "configMap": {"name": "coredns-custom", "optional": True}},
+    ]
+    return pod(name, containers=[container], volumes=volumes)
+
+
+def test_a_corefile_with_its_imports() -> None:
+    cluster = FakeCluster(
+        pod_with_custom(),
+        pod_with_custom(name="b"),
+        config_map("coredns", {"Corefile": ".:53 {}", "unused": "x"}),
+        config_map("coredns-custom", {"log.override": "log", "shop.server": "shop:53 {}"}),
+    )
+    found = corefiles(cluster, find(cluster).pods)
+    assert list(found) == [CONFIG]
+    corefile = found[CONFIG]
+    assert (corefile.path, corefile.text, corefile.reason) == ("/etc/coredns/Corefile", ".:53 {}", "")
+    assert corefile.config_map["metadata"]["name"] == "coredns"
+    override = {"/etc/coredns/custom/log.override": "log"}
+    assert corefile.resolve("custom/*.override") == override
+    assert corefile.resolve("/etc/coredns/custom/*.override") == override
+    assert corefile.resolve("./custom/../custom/log.override") == override
+    assert corefile.resolve("custom/*.nothing") == {}
+    assert corefile.resolve("custom/log.overrid?") == override
+    assert corefile.resolve("*") == {"/etc/coredns/Corefile": ".:53 {}"}
+    assert corefile.resolve("/etc/elsewhere/*.override") is None
+    assert cluster.asked.count("/api/v1/namespaces/kube-system/configmaps/coredns") == 1
+
+
+def test_imports_from_a_config_map_that_does_not_exist_are_none_at_all() -> None:
+    cluster = FakeCluster(pod_with_custom(), config_map("coredns", {"Corefile": "x"}))
+    corefile = corefiles(cluster, find(cluster).pods)[CONFIG]
+    assert (corefile.text, corefile.resolve("custom/*.override")) == ("x", {})
+
+
+def test_what_may_not_be_read_is_not_known() -> None:
+    cluster = FakeCluster(pod_with_custom(), config_map("coredns", {"Corefile": "x"}))
+    cluster.forbidden["/api/v1/namespaces/kube-system/configmaps/coredns-custom"] = 403
+    corefile = corefiles(cluster, find(cluster).pods)[CONFIG]
+    assert (corefile.text, corefile.resolve("custom/*.override")) == ("x", None)
+    cluster.forbidden["/api/v1/namespaces/kube-system/configmaps/coredns"] = 403
+    corefile = corefiles(cluster, find(cluster).pods)[CONFIG]
+    assert (corefile.text, corefile.reason) == (
+        None,
+        "not allowed to get /api/v1/namespaces/kube-system/configmaps/coredns: RBAC",
+    )
+
+
+@pytest.mark.parametrize("data", [{"other": "x"}, {}])
+def test_a_config_map_without_the_key(data: dict[str, str]) -> None:
+    cluster = FakeCluster(pod(), config_map("coredns", data))
+    corefile = corefiles(cluster, find(cluster).pods)[CONFIG]
+    assert (corefile.text, corefile.reason) == (None, "configmap kube-system/coredns has no key Corefile")
+
+
+COREFILE = {"Corefile": ".:53 {\n    import custom/*.override\n}"}
+
+
+@pytest.mark.parametrize(
+    ("source", "obj", "words"),
+    [
+        (CONFIG, config_map("coredns", COREFILE), []),
+        (
+            CONFIG,
+            config_map("coredns", {"Corefile": "x"}, annotations={"meta.helm.sh/release-name": "my"}),
+            [],
+        ),
+        (
+            CONFIG,
+            config_map(
+                "coredns",
+                {"Corefile": "x"},
+                labels={"eks.amazonaws.com/component": "coredns"},
+                managedFields=[{"manager": "kubectl-edit"}],
+            ),
+            [],
+        ),
+        (
+            CONFIG,
+            config_map("coredns", COREFILE, labels={"addonmanager.kubernetes.io/mode": "Reconcile"}),
+            ["AKS", "configmap coredns-custom --from-literal=log.override=log", "rollout restart"],
+        ),
+        (
+            CONFIG,
+            config_map("x", {"Corefile": "x"}, labels={"addonmanager.kubernetes.io/mode": "Reconcile"}),
+            ["GKE", "puts it back"],
+        ),
+        (
+            CONFIG,
+            config_map("coredns", {"Corefile": "x"}, managedFields=[{"manager": "eks"}]),
+            ["EKS", "aws eks update-addon"],
+        ),
+        (
+            ConfigSource("openshift-dns", "dns-default", "Corefile"),
+            config_map("dns-default", {"Corefile": "x"}),
+            ["OpenShift", '{"spec":{"logLevel":"Debug"}}'],
+        ),
+        (
+            CONFIG,
+            config_map("coredns", COREFILE, annotations={"objectset.rio.cattle.io/id": ""}),
+            ["k3s", "configmap coredns-custom"],
+        ),
+        (
+            ConfigSource("kube-system", "rke2-coredns-rke2-coredns", "Corefile"),
+            config_map("x", {}, annotations={"meta.helm.sh/release-name": "rke2-coredns"}),
+            ["RKE2", "HelmChartConfig kube-system/rke2-coredns"],
+        ),
+    ],
+)
+def test_whose_corefile_it_is(source: ConfigSource, obj: dict[str, Any], words: list[str]) -> None:
+    said = owner_of_corefile(source, obj)
+    assert bool(said) == bool(words)
+    assert [word for word in words if word not in said] == []
