@@ -15,6 +15,7 @@ from kubectl_kdns.model import Lookup, Record
 from kubectl_kdns.times import NS_PER_S, parse_time
 
 HOLD_NS = NS_PER_S // 5
+REMEMBER_NS = 5 * NS_PER_S
 MAX_HELD = 20_000
 _RANK_OF_SIDE = {"client": 0, "proxy": 1, "server": 2}
 
@@ -83,7 +84,7 @@ class NearestSightings:
                 break
             ready.append(self._show(key))
         for key in list(self._shown):
-            if self._shown[key].end_ns >= until_ns and len(self._shown) <= MAX_HELD:
+            if self._now_ns - self._shown[key].end_ns <= REMEMBER_NS and len(self._shown) <= MAX_HELD:
                 break
             del self._shown[key]
         return ready
