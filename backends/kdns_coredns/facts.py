@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from copy import copy
 from enum import IntEnum
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec import UNSET
 
@@ -29,6 +29,10 @@ CLASS_OF_TYPE = {"NOERROR": "success", "DELEGATION": "success", "NXDOMAIN": "den
 """Response types that are no errors (coredns `plugin/pkg/response`)."""
 NO_EDNS_SIZE = 512
 TCP_SIZE = 65535
+PROBE_TYPES = frozenset({"HINFO", "NS"})
+"""Of these types CoreDNS's own questions are; which of them are is seen by the name."""
+
+K = TypeVar("K")
 
 _HOST_PORT = re.compile(r"\[?([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]?:([0-9]{1,5})")
 _LOOP_NAME = re.compile(r"[0-9]+\.[0-9]+")
@@ -91,16 +95,31 @@ class FactsOf(dict[str, Facts]):
     def __init__(self, template: Template) -> None:
         super().__init__()
         self._pattern, self._names = template.stretches
+        self._name_at = self._names.index("{name}")
+        # The same, by all but the name: names may be new on every line, what is said about them is not.
+        self._but_name: dict[tuple[str, ...], Facts] = {}
 
     def __missing__(self, stretches: str) -> Facts:
         match = self._pattern.fullmatch(stretches)
         if not match:
             raise UnreadableError(stretches)
-        facts = facts_of(dict(zip(self._names, match.groups(), strict=True)))
-        if len(self) >= MAX_REMEMBERED:
-            self.clear()
-        self[stretches] = facts
+        values, at = match.groups(), self._name_at
+        others = values[:at] + values[at + 1 :]
+        known = self._but_name.get(others)
+        if known:
+            facts = Facts._make((name_of_text(values[at]), *known[1:]))
+        else:
+            facts = facts_of(dict(zip(self._names, values, strict=True)))
+            if facts.type not in PROBE_TYPES:
+                _remember(self._but_name, others, facts)
+        _remember(self, stretches, facts)
         return facts
+
+
+def _remember(known: dict[K, Facts], key: K, facts: Facts) -> None:
+    if len(known) >= MAX_REMEMBERED:
+        known.clear()
+    known[key] = facts
 
 
 @lru_cache(maxsize=64)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from kdns_coredns.facts import PROBE_TYPES
 from kdns_coredns.formats import VOLATILE, Stretch, Template, is_placeholder
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.dns.tables import rcode_number, type_number
@@ -22,7 +23,6 @@ ALWAYS = (rb"plugin/", rb"Reloading complete")
 MIN_NAME = 4
 MIN_LATENCY_MS = 1.0
 COMMON_TYPES = frozenset({"A", "AAAA"})
-PROBE_TYPES = frozenset({"HINFO", "NS"})
 SERVER_WRITES = frozenset({"FORMERR", "SERVFAIL", "NOTIMP", "REFUSED"})
 """Codes that the server answers with in place of a plugin: many versions log `- - 0` for them."""
 
