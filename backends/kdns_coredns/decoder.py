@@ -7,7 +7,8 @@ any other line in it is read line by line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import UNSET
 
@@ -17,6 +18,7 @@ from kdns_coredns.joiner import Joiner
 from kdns_coredns.lead import Lead, lead_of
 from kdns_coredns.lines import BLOCK_BYTES, LineForm, Row, Vantage, forms_of, read_rows
 from kdns_coredns.notes import (
+    RELOADED,
     classic_line,
     consolidated,
     is_like_a_query,
@@ -40,6 +42,7 @@ COUNTERS = (
     "lines_other",
     "lines_unreadable",
 )
+MAX_FORMATS = 16
 _EXAMPLE_CHARACTERS = 200
 _LEAD_CHARACTERS = 100
 _LEVEL = re.compile(r"\[(?:DEBUG|INFO|WARNING|ERROR|FATAL)\] ")
@@ -49,6 +52,7 @@ class LogDecoder:
     """`formats` are templates as in the Corefile; those that cannot be read are passed over.
 
     `timestamps`: every line begins with the kubelet's. `server` and `node` go into every record.
+    `formats_now` is asked when CoreDNS has taken a new Corefile; the formats so far are still read.
     """
 
     def __init__(
@@ -59,21 +63,23 @@ class LogDecoder:
         plan_work: Selection | None = None,
         raw: bool = False,
         timestamps: bool = True,
+        formats_now: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         self._vantage = Vantage(server or UNSET, node or UNSET)
         self._selection = plan_work or Selection()
-        self._raw, self._timestamps = raw, timestamps
+        self._raw, self._timestamps, self._formats_now = raw, timestamps, formats_now
         self._joiner = Joiner()
         self._counts = dict.fromkeys(COUNTERS, 0)
         self._line = 0
         self._quiet = False
         self._told_unreadable = False
         self._is_json: bool | None = None
-        self.use(formats)
+        self._formats: tuple[str, ...] = ()
+        self._learn(formats)
 
-    def use(self, formats: Sequence[str]) -> None:
-        """From here on lines are in these formats: the Corefile was changed."""
-        self._forms = list(forms_of(tuple(formats), self._timestamps))
+    def _learn(self, formats: Sequence[str]) -> None:
+        self._formats = tuple(dict.fromkeys([*formats, *self._formats]))[:MAX_FORMATS]
+        self._forms = list(forms_of(self._formats, self._timestamps))
         templates: list[Template] = list(dict.fromkeys(form.template for form in self._forms))
         self._searches = self._selection.searches(templates)
 
@@ -131,7 +137,7 @@ class LogDecoder:
         run: list[Row] = []
         raw: list[str] = []
         current = self._forms[0]
-        used = dict.fromkeys(self._forms, 0)
+        used: Counter[LineForm] = Counter()
         for line in lines:
             form, row = self._match(line, current)
             if run and form is not current:
@@ -202,6 +208,8 @@ class LogDecoder:
         elif event := reload_event(line.encode("utf-8", "replace")):
             self._counts["lines_other"] += 1
             records.append(self._notice(event, safe_text(text), lead))
+            if event == RELOADED and self._formats_now:
+                self._learn(self._formats_now())
         elif self._timestamps and not lead.second and (message := kubelet_message(line)):
             self._counts["lines_other"] += 1
             records.append(self._notice("kubelet", message, lead))

@@ -17,6 +17,7 @@ from kdns_coredns.log_settings import LogSettings, Problem, log_settings
 from kdns_coredns.pods import ConfigSource, CorednsPod
 from kdns_coredns.selection import Selection
 from kubectl_kdns.backend import Scope
+from kubectl_kdns.errors import KdnsError
 from kubectl_kdns.kube import Cluster
 from kubectl_kdns.model import Notice, Record, Server
 from kubectl_kdns.times import format_time
@@ -62,6 +63,7 @@ class LiveLogs:
         selection: Selection,
         now_ns: int,
     ) -> None:
+        self._cluster, self._found = cluster, found
         self._states, self._selection, self._raw = states, selection, scope.raw
         self._now = format_time(now_ns)
         self._follower = Follower(cluster, found, scope, self._make_decoder)
@@ -100,7 +102,8 @@ class LiveLogs:
         state = self._states.get(pod.config) if pod.config else None
         settings = state.settings if state else None
         server = Server(
-            ip=pod.ip or UNSET,
+            # NodeLocal DNSCache answers at addresses that its log does not say, not at its node's.
+            ip=(pod.kind != "nodelocal" and pod.ip) or UNSET,
             port=(settings.port if settings else None) or UNSET,
             kind=pod.kind,
             namespace=pod.namespace,
@@ -109,4 +112,14 @@ class LiveLogs:
             node=pod.node or UNSET,
         )
         formats = settings.formats if settings else (COMMON,)
-        return LogDecoder(server, pod.node or None, formats, self._selection, self._raw)
+
+        def formats_now() -> tuple[str, ...]:
+            try:
+                state = read_settings(self._cluster, self._found).get(pod.config) if pod.config else None
+            except KdnsError:
+                state = None
+            return state.settings.formats if state and state.settings else formats
+
+        return LogDecoder(
+            server, pod.node or None, formats, self._selection, self._raw, formats_now=formats_now
+        )

@@ -153,14 +153,26 @@ def test_several_formats_in_one_log() -> None:
 
 
 def test_a_format_may_change_on_the_way() -> None:
-    log = decoder(COMMON)
+    """What the new Corefile says is asked for when CoreDNS has taken it; lines of before are still read."""
+    log = decoder(COMMON, formats_now=lambda: ["{name}|{type}"])
     line = stamped(START_NS, query_line(Query(), "{name}|{type}")).encode()
-    [notice] = log.feed(stamped(START_NS, query_line(Query(), COMMON + " (new)")).encode())
+    assert log.feed(line) == []
+    reload = stamped(START_NS, "[INFO] Reloading complete").encode()
+    records = log.feed(line + reload + line + stamped(START_NS, query_line(Query())).encode())
+    assert [getattr(record, "code", record.kind) for record in records] == [
+        "corefile_reloaded",
+        "lookup",
+        "lookup",
+    ]
+
+
+def test_a_query_in_no_known_format_is_told_once() -> None:
+    log = decoder(COMMON)
+    line = stamped(START_NS, query_line(Query(), COMMON + " (new)")).encode()
+    [notice] = log.feed(line * 3)
     assert isinstance(notice, Notice)
     assert notice.code == "log_unreadable"
-    assert log.feed(line) == []
-    log.use(["{name}|{type}"])
-    assert len(log.feed(line)) == 1
+    assert log.counters["lines_unreadable"] == 3
 
 
 def test_raw_lines() -> None:
