@@ -14,7 +14,9 @@ from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import InputError, UsageError, did_you_mean
 from kubectl_kdns.model import Record
 from kubectl_kdns.output import make_output, split_format
+from kubectl_kdns.output.clock import WallClock
 from kubectl_kdns.output.options import OutputOptions, TimeStyle, use_color
+from kubectl_kdns.output.summary_text import summary_text
 from kubectl_kdns.summary import Summarizer
 from kubectl_kdns.times import format_time, ms
 
@@ -61,7 +63,7 @@ class Printer:
         if options.record_to:
             self._file = self._out = _create(options.record_to)
         width = shutil.get_terminal_size().columns if self._terminal else None
-        form = OutputOptions(
+        self._form = form = OutputOptions(
             width=width,
             color=use_color(options.color, terminal=self._terminal, environ=os.environ),
             err_color=use_color(options.color, terminal=err.isatty(), environ=os.environ),
@@ -119,7 +121,11 @@ class Printer:
                 filtered=filtered,
                 counters=counters,
             )
-            self._output.write([summary])
+            if self._file:
+                # A recording holds what was seen, not what one run made of it.
+                self._err.write(f"{summary_text(summary, self._form, WallClock(self._form))}")
+            else:
+                self._output.write([summary])
         self._output.end()
         self._out.flush()
 
