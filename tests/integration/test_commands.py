@@ -17,14 +17,16 @@ from support.api_server import ApiServer, failure
 from support.following import coredns_object
 
 LINES = [
-    '[INFO] 10.244.1.5:40001 - 11 "A IN cart.shop.svc.cluster.local. udp 44 false 512" NOERROR qr,aa,rd 100 0.0002s',
-    '[INFO] 10.244.1.5:40002 - 12 "AAAA IN typo.shop.svc.cluster.local. udp 44 false 512" NXDOMAIN qr,aa,rd 149 0.0003s',
+    '[INFO] 10.244.1.5:40001 - 11 "A IN cart.shop.svc.cluster.local. udp 44 false 512" '
+    "NOERROR qr,aa,rd 100 0.0002s",
+    '[INFO] 10.244.1.5:40002 - 12 "AAAA IN typo.shop.svc.cluster.local. udp 44 false 512" '
+    "NXDOMAIN qr,aa,rd 149 0.0003s",
     '[INFO] 10.244.2.9:40003 - 13 "A IN bank.example.com. tcp 44 true 4096" - - 0 2.0004s',
     "[ERROR] plugin/errors: 2 bank.example.com. A: read udp 10.244.0.2:40100->192.0.2.53:53: i/o timeout",
     '[INFO] 10.244.2.9:40004 - 14 "A IN lost.example.com. udp 44 false 512" - - 0 0.0001s',
     '[INFO] 10.244.9.9:40005 - 15 "A IN es\\027[31mc.example.com. udp 44 false 512" SERVFAIL qr,rd 44 0.5s',
     "[INFO] plugin/reload: Running configuration SHA512 = abc",
-]  # fmt: skip
+]
 COREFILE = ".:53 {\n    errors\n    log\n    forward . /etc/resolv.conf\n    reload\n}\n"
 
 
@@ -199,7 +201,7 @@ def test_no_right_to_read_logs_is_one_clear_error(kdns: Any, server: ApiServer) 
     assert "Traceback" not in done.stderr
 
 
-def test_a_closed_pipe_is_an_orderly_end(kdns: Any, server: ApiServer, tmp_path: Path) -> None:
+def test_a_closed_pipe_is_an_orderly_end(server: ApiServer, tmp_path: Path) -> None:
     server.log("coredns-a", namespace="kube-system").write(*LINES * 2000)
     environ = {**os.environ, "KUBECONFIG": str(server.kubeconfig(tmp_path / "c"))}
     command = [sys.executable, "-m", "kubectl_kdns", "coredns-logs"]
