@@ -9,18 +9,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
-from msgspec import UNSET
-
 from kdns_coredns.discover import Discovered
-from kdns_coredns.pod_log import BACKEND, LogDecoder, PodLog, Reading
+from kdns_coredns.pod_log import LogDecoder, PodLog, Reading
 from kdns_coredns.pods import CorednsPod, PodObject, coredns_pod, is_kube_dns
+from kdns_coredns.reports import notice
 from kubectl_kdns.backend import Scope
 from kubectl_kdns.errors import BackendError, KdnsError
 from kubectl_kdns.kube import Cluster
 from kubectl_kdns.kube.backoff import Backoff
 from kubectl_kdns.kube.reflector import Reflector
 from kubectl_kdns.model import Notice, Record
-from kubectl_kdns.times import format_time
 
 MAX_LOG_REQUESTS = 50
 QUEUE_BATCHES = 8
@@ -28,8 +26,6 @@ HEARTBEAT_S = 0.2
 ANSWER_WAIT_S = 2.0
 """No heartbeat before all logs have answered, or for so long: it would say that all history has come."""
 CLOSE_WAIT_S = 2.0
-GONE_WAIT_S = 10.0
-"""How long the log of a deleted pod may be silent; then its node is taken to be gone as well."""
 NAMED_PODS = 5
 
 MakeDecoder = Callable[[CorednsPod, str], LogDecoder]
@@ -148,8 +144,7 @@ class Follower:
         records: list[Record] = []
         for log in list(self._logs.values()):
             records += log.flush_idle()
-            if log.outlives_pod and log.silent_s > GONE_WAIT_S:
-                log.reconnect()
+            log.look_after()
         with self._lock:
             waiting = list(self._waiting.values())
         for pod in waiting:
@@ -227,8 +222,7 @@ class Follower:
         return None
 
     def _notice(self, code: str, message: str, node: str = "") -> Notice:
-        now = format_time(self._now_ns())
-        return Notice(time=now, backend=BACKEND, node=node or UNSET, code=code, message=message)
+        return notice(code, message, self._now_ns(), node)
 
 
 def _reading_of_new(pod: CorednsPod, reading: Reading) -> Reading:

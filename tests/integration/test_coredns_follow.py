@@ -400,6 +400,54 @@ def test_everything_at_random(server: ApiServer, log: PodLog, cluster: Cluster, 
     assert [text for text in missing if not is_covered(run, times[text])] == []
 
 
+def test_a_connection_that_has_died_is_replaced(
+    log: PodLog, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pod_log, "FIRST_LOOK_S", 0.01)
+    log.write("a")
+    with Following(cluster, history=True) as run:
+        run.wait_for_line("a")
+        log.wait_for_readers()
+        log.stall()
+        log.write("b")
+        run.wait_for_line("b")
+    assert (run.lines(), run.losses()) == (["a", "b"], [])
+
+
+def test_a_silent_connection_is_left_alone(
+    server: ApiServer, log: PodLog, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pod_log, "FIRST_LOOK_S", 0.01)
+    log.write("a")
+    with Following(cluster, history=True) as run:
+        run.wait_for_line("a")
+        server.wait_for(lambda server: server.count(LOG) > 2)
+        log.write("b")
+        run.wait_for_line("b")
+        assert run.follower.counters["log_reconnects"] == 0
+
+
+@pytest.mark.parametrize("is_looked_at", [True, False])
+def test_the_log_of_a_pod_whose_node_died_ends(
+    server: ApiServer, log: PodLog, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, is_looked_at: bool
+) -> None:
+    """The watch tells, or else, the watch having missed it, the question what is new in the log."""
+    monkeypatch.setattr(pod_log, "GONE_WAIT_S", 0.01)
+    monkeypatch.setattr(pod_log, "FIRST_LOOK_S", 0.01 if is_looked_at else 100.0)
+    log.write("a", at=NOW)
+    with Following(cluster, history=True) as run:
+        run.wait_for_line("a")
+        if not is_looked_at:
+            # A new pod is seen, so the old one was listed.
+            log_of(server, "coredns-b").write("b")
+            server.put(coredns_object("coredns-b"))
+            run.wait_for_line("b")
+        server.store.delete("Pod", "coredns-a", "kube-system")  # but its log stays open
+        run.wait_for(lambda run: run.losses())
+    [loss] = run.losses()
+    assert (loss.reason, loss.from_) == ("disconnected", "2026-11-23T10:00:02.000000000Z")
+
+
 # What happens to pods
 
 
