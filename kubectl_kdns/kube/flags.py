@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 IGNORED_FLAGS = {
     "cache-dir": "kdns caches nothing on disk",
@@ -17,8 +17,7 @@ IGNORED_FLAGS = {
 """Flags of kubectl that are accepted, because aliases and scripts carry them, but mean nothing here: why."""
 
 
-@dataclass(frozen=True)
-class ConnectionFlags:
+class ConnectionFlags(Struct, frozen=True):
     """kubectl's connection flags by kubectl's names and with kubectl's meaning; empty means not given.
 
     `request_timeout` is a duration or a number of seconds; it ends where a stream (a watch, a log that is

@@ -116,7 +116,6 @@ def test_a_connection_that_is_reset_is_an_error(server: ApiServer, cluster: Clus
 def test_close_from_another_thread_wakes_the_reader(
     server: ApiServer, cluster: Cluster, silent: bool
 ) -> None:
-    """Also while there are no headers yet: a kubelet sends none before the first line."""
     log, stream = server.log("p"), cluster.open(LOG, follow=True)
     if not silent:
         log.write("one")
@@ -126,6 +125,16 @@ def test_close_from_another_thread_wakes_the_reader(
     stream.close()
     assert reader.result() == b""
     stream.close()
+
+
+def test_close_ends_the_wait_for_an_answer(server: ApiServer, cluster: Cluster) -> None:
+    held = threading.Event()
+    server.script("/log", Reply(after=held))
+    reader = Reader(cluster.open(LOG, follow=True))
+    server.wait_for(lambda server: len(server.requests) == 1)
+    reader.stream.close()
+    assert reader.result() == b""
+    held.set()
 
 
 def test_close_before_the_first_read_sends_nothing(server: ApiServer, cluster: Cluster) -> None:

@@ -213,15 +213,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not self.api.store.get("Pod", pod, namespace):
             return self._reply(failure(404, "NotFound", f'pods "{pod}" not found'))
         container = request.query.get("container", "")
-        lines = self.api.find_log(pod, container, namespace).read(request.query)
         try:
-            first = next(lines, b"")
+            lines = self.api.find_log(pod, container, namespace).read(request.query)
         except KeyError:
             message = f'previous terminated container "" in pod "{pod}" not found'
             return self._reply(failure(400, "BadRequest", message))
-        except Cut:
-            return self._reply(Reply(0))
-        return self._stream(_chain(first, lines), "text/plain")
+        return self._stream(lines, "text/plain")
 
     def _json(self, body: bytes, status: int = 200) -> None:
         self._reply(Reply(status, body, {"Content-Type": "application/json"}))
@@ -259,12 +256,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for start in range(0, len(part), size or 1):
             piece = part[start : start + size]
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-
-
-def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    if first:
-        yield first
-    yield from rest
 
 
 def _event(type_: str, raw: bytes) -> bytes:

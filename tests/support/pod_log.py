@@ -31,6 +31,7 @@ class PodLog:
         self._previous: list[Line] | None = None
         self._breaks: list[tuple[int, bool]] = []  # (lines before it, whether it is a cut)
         self._closed = False
+        self._stalls = 0
 
     def write(self, *lines: str | bytes, at: str | int | None = None) -> None:
         """Appends lines; `at` is the time of all of them (RFC 3339 or ns), and the clock goes on from it."""
@@ -63,6 +64,11 @@ class PodLog:
         with self.changed:
             self._break(cut=True)
 
+    def stall(self) -> None:
+        """Followers get nothing any more, and no end (old kubelets after a rotation, dead connections)."""
+        with self.changed:
+            self._stalls += 1
+
     def end(self) -> None:
         """All followers come to an orderly end (load balancers, kubelet restarts, old rotation bugs)."""
         with self.changed:
@@ -87,17 +93,22 @@ class PodLog:
             if previous and self._previous is None:
                 raise KeyError("previous")
             lines = self._previous or [] if previous else self._lines[self._file_start :]
-            position, breaks = len(self._lines), len(self._breaks)
+            position, breaks, stalls = len(self._lines), len(self._breaks), self._stalls
+        follow = query.get("follow") == "true" and not previous
         stamped = query.get("timestamps") == "true"
+        return self._read(_choose(lines, query), stamped, follow, position, breaks, stalls)
 
+    def _read(
+        self, lines: list[Line], stamped: bool, follow: bool, position: int, breaks: int, stalls: int
+    ) -> Iterator[bytes]:
         def render(line: Line) -> bytes:
             return (format_time(line[0]).encode() + b" " if stamped else b"") + line[1] + b"\n"
 
-        yield from map(render, _choose(lines, query))
-        while query.get("follow") == "true" and not previous:
+        yield from map(render, lines)
+        while follow:
             with self.changed:
                 last, cut = self._breaks[breaks] if len(self._breaks) > breaks else (len(self._lines), None)
-                fresh = self._lines[position:last]
+                fresh = self._lines[position:last] if stalls == self._stalls else []
                 if not fresh:
                     if cut:
                         raise Cut
