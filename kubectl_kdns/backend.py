@@ -8,9 +8,10 @@ cluster, `decode` gives batches of the same records for a file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from msgspec import Struct, field
 
 from kubectl_kdns.errors import UsageError, did_you_mean
 from kubectl_kdns.model import Record
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from kubectl_kdns.kube import Cluster
 
 
-@dataclass(frozen=True)
-class Probe:
+class Probe(Struct, frozen=True):
     """A backend's answer to "can you work here?": `fix` is the smallest change that would make it usable."""
 
     usable: bool
@@ -31,8 +31,7 @@ class Probe:
     fix: str = ""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What a backend does itself of a filter. `takes` says it for --explain-filter, one clause an item;
     `work` is the backend's own. It must never drop an event that the filter wants."""
 
@@ -40,8 +39,7 @@ class Plan:
     work: Any = None
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """What to open. Times are nanoseconds since the epoch; None is "no limit".
 
     `history` asks for events from before now (bounded by `since_ns` and `tail` lines a source), `follow` for
@@ -104,8 +102,7 @@ class Backend(Protocol):
         """What earlier runs of this backend left in the cluster. Raises KdnsError when it cannot look."""
 
 
-@dataclass(frozen=True)
-class BackendInfo:
+class BackendInfo(Struct, frozen=True):
     """One row of plugin.yaml's `backends`."""
 
     name: str

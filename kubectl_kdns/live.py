@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from kubectl_kdns.backend import Backend, Probe, Source, backend_infos, load_backend, own_backends
 from kubectl_kdns.change import Change, TemporaryChange, confirm

@@ -13,9 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from kubectl_kdns.backend import Source
 from kubectl_kdns.model import Lookup, Message, Record
@@ -38,12 +39,12 @@ class Sink(Protocol):
         """Called when no further batch is waiting."""
 
 
-@dataclass
 class Stop:
-    """Why and when to stop; set by signals, limits and deadlines. A second signal interrupts at once."""
+    """Why and when to stop; set by signals. A second signal interrupts at once."""
 
-    signal: int = 0
-    requested: bool = False
+    def __init__(self) -> None:
+        self.signal = 0
+        self.requested = False
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         if self.requested and self.signal:
@@ -64,8 +65,7 @@ class Stop:
         return restore
 
 
-@dataclass
-class Counts:
+class Counts(Struct):
     """Lookups only: seen = shown + filtered + other sightings of shown ones."""
 
     seen: int = 0
@@ -73,7 +73,6 @@ class Counts:
     filtered: int = 0
 
 
-@dataclass
 class Pipeline:
     """One run. `accept` and `name` are called for lookups and messages; other records always pass.
 
@@ -82,26 +81,33 @@ class Pipeline:
     (RFC 3339 text); `for_s` bounds the run by the monotonic clock.
     """
 
-    sources: Sequence[Source]
-    sink: Sink
-    accept: Accept | None = None
-    name: Name | None = None
-    stop: Stop = field(default_factory=Stop)
-    limit: int | None = None
-    last: int | None = None
-    live_from: str = ""
-    since: str = ""
-    until: str = ""
-    for_s: float | None = None
-    sightings: NearestSightings | None = None
-    on_tick: Callable[[], bool] | None = None
-    on_record: Callable[[Record], None] | None = None
-    counts: Counts = field(default_factory=Counts)
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        sink: Sink,
+        *,
+        accept: Accept | None = None,
+        name: Name | None = None,
+        stop: Stop | None = None,
+        limit: int | None = None,
+        last: int | None = None,
+        live_from: str = "",
+        since: str = "",
+        until: str = "",
+        for_s: float | None = None,
+        sightings: NearestSightings | None = None,
+        on_tick: Callable[[], bool] | None = None,
+        on_record: Callable[[Record], None] | None = None,
+    ) -> None:
+        self.sources, self.sink, self.accept, self.name = sources, sink, accept, name
+        self.stop = stop or Stop()
+        self.limit, self.live_from, self.since, self.until = limit, live_from, since, until
+        self.for_s, self.sightings = for_s, sightings
+        self.on_tick, self.on_record = on_tick, on_record
+        self.counts = Counts()
         self._queue: queue.Queue[list[Record] | _End] = queue.Queue(QUEUE_BATCHES)
         self._closing = threading.Event()
-        self._history: deque[Record] | None = deque(maxlen=self.last) if self.last is not None else None
+        self._history: deque[Record] | None = deque(maxlen=last) if last is not None else None
         self._held_live: list[Record] = []
 
     def run(self) -> None:
@@ -265,8 +271,7 @@ class Pipeline:
         return total
 
 
-@dataclass(frozen=True)
-class _End:
+class _End(Struct, frozen=True):
     failure: BaseException | None
 
 

@@ -7,8 +7,9 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import IO, TextIO, cast
+
+from msgspec import Struct
 
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import InputError, UsageError, did_you_mean
@@ -26,8 +27,7 @@ COLOR_CHOICES = ("auto", "always", "never")
 STRUCTURED = ("json", "yaml")
 
 
-@dataclass(frozen=True)
-class PrinterOptions:
+class PrinterOptions(Struct, frozen=True):
     """The output flags as given; `record_to` is the file of `record`, "" for stdout."""
 
     output: str = "table"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TextIO
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct, field
 
 from kubectl_kdns.backend import Plan, Scope, Source, backend_infos, find_backend, load_backend
 from kubectl_kdns.errors import InputError
@@ -24,8 +23,7 @@ from kubectl_kdns.sightings import NearestSightings
 from kubectl_kdns.times import NS_PER_S, format_time
 
 
-@dataclass(frozen=True)
-class ChangeRequest:
+class ChangeRequest(Struct, frozen=True):
     """A temporary change to the cluster that goes with the run (coredns-logs --enable)."""
 
     backend: str
@@ -35,8 +33,7 @@ class ChangeRequest:
     dry_run: str
 
 
-@dataclass(frozen=True)
-class StreamRequest:
+class StreamRequest(Struct, frozen=True):
     """Everything that a streaming command was asked for. Times are nanoseconds (since the epoch)."""
 
     connection: ConnectionFlags

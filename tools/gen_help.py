@@ -10,13 +10,12 @@ import importlib
 import inspect
 import sys
 import textwrap
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from kubectl_kdns.backend import load_plugin
 from kubectl_kdns.cli.app import COMMANDS
 from kubectl_kdns.cli.groups import ConnectionOptions
+from kubectl_kdns.cli.options import Flag, Options
 
 PAGES = Path(__file__).resolve().parent.parent / "kubectl_kdns" / "cli" / "pages"
 TITLES = {
@@ -30,20 +29,19 @@ WIDTH = 100
 NAME_WIDTH = 32
 
 
-def flag_line(item: Any) -> str:
+def flag_line(item: Flag) -> str:
     """One flag as kubectl prints it: names and value, then the help, wrapped and indented."""
-    meta = item.metadata
-    if meta["names"]:
-        short = [n for n in meta["names"] if not n.startswith("--")]
-        long = [n for n in meta["names"] if n.startswith("--")]
+    if item.names:
+        short = [n for n in item.names if not n.startswith("--")]
+        long = [n for n in item.names if n.startswith("--")]
         names = (f"{short[0]}, " if short else "    ") + long[0]
-        value = f" {meta['metavar']}" if meta["metavar"] else ""
+        value = f" {item.metavar}" if item.metavar else ""
     else:
-        names, value = meta["metavar"], ""
+        names, value = item.metavar, ""
     default = item.default
     shown = f" (default {default})" if default not in (None, "", (), False, 0, "0") else ""
     left = f"  {names}{value}"
-    text = textwrap.wrap(meta["help"] + shown, WIDTH - NAME_WIDTH - 2)
+    text = textwrap.wrap(item.help + shown, WIDTH - NAME_WIDTH - 2)
     lines = (
         [f"{left:<{NAME_WIDTH + 2}}{text[0]}"]
         if len(left) < NAME_WIDTH + 2
@@ -52,10 +50,10 @@ def flag_line(item: Any) -> str:
     return "\n".join([*lines, *(" " * (NAME_WIDTH + 2) + line for line in text[1:])])
 
 
-def group_section(group: type) -> str:
+def group_section(group: type[Options]) -> str:
     """The flags of one group under its title."""
     title = TITLES.get(group.__name__) or (inspect.getdoc(group) or "").split("\n")[0].rstrip(".")
-    return f"{title}:\n" + "\n".join(flag_line(item) for item in fields(group) if not item.metadata["hidden"])
+    return f"{title}:\n" + "\n".join(flag_line(item) for item in group.FLAGS.values() if not item.hidden)
 
 
 def command_page(name: str, summary: str) -> str:
@@ -66,9 +64,9 @@ def command_page(name: str, summary: str) -> str:
         parts.append("\n".join(textwrap.wrap(module.DESCRIPTION, WIDTH)))
     parts.append("Examples:\n" + textwrap.indent(textwrap.dedent(module.EXAMPLES).strip(), "  "))
     groups = [group for group in module.GROUPS if group is not ConnectionOptions]
-    parts += [group_section(group) for group in groups if fields(group)]
+    parts += [group_section(group) for group in groups if group.FLAGS]
     positional = next(
-        (f.metadata["metavar"] for g in groups for f in fields(g) if not f.metadata["names"]), ""
+        (flag.metavar for group in groups for flag in group.FLAGS.values() if not flag.names), ""
     )
     usage = f"Usage:\n  kubectl kdns {name} [flags]" + (f" {positional}" if positional else "")
     parts.append(usage)
@@ -90,11 +88,11 @@ def pages() -> dict[str, str]:
         "Usage:\n  kubectl kdns COMMAND [flags]",
         "kubectl kdns COMMAND --help tells more; kubectl kdns options lists kubectl's own flags.",
     ]
-    hidden = [item.metadata["names"][0] for item in fields(ConnectionOptions) if item.metadata["hidden"]]
+    hidden = [item.names[0] for item in ConnectionOptions.FLAGS.values() if item.hidden]
     result = {"main.txt": "\n\n".join(main) + "\n"}
     result["options.txt"] = (
         "These flags of kubectl can be passed to any command that reaches a cluster:\n\n"
-        + "\n".join(flag_line(item) for item in fields(ConnectionOptions) if not item.metadata["hidden"])
+        + "\n".join(flag_line(item) for item in ConnectionOptions.FLAGS.values() if not item.hidden)
         + "\n\nAccepted without effect:\n"
         + "\n".join(textwrap.wrap(", ".join(hidden), WIDTH))
         + "\n"

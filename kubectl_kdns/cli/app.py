@@ -95,13 +95,10 @@ def _run(argv: list[str]) -> int:
 
 def split_command(argv: Sequence[str]) -> tuple[str, list[str]]:
     """The command's name and its arguments; flags before the name are its arguments too, as in kubectl."""
-    from dataclasses import fields
-
     from kubectl_kdns.cli.groups import ConnectionOptions
 
-    with_value = {"-n", "--namespace"} | {
-        name for f in fields(ConnectionOptions) if f.default not in (True, False) for name in f.metadata["names"]
-    }  # fmt: skip
+    taking = [item for item in ConnectionOptions.FLAGS.values() if not isinstance(item.default, bool)]
+    with_value = {"-n", "--namespace", *(name for item in taking for name in item.names)}
     index = 0
     while index < len(argv) and argv[index].startswith("-"):
         index += 2 if argv[index] in with_value else 1

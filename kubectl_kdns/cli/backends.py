@@ -8,7 +8,7 @@ from typing import Any
 
 from kubectl_kdns.backend import BackendInfo, Probe, backend_infos, find_backend, load_backend
 from kubectl_kdns.cli.groups import ConnectionOptions, CorednsOptions
-from kubectl_kdns.cli.options import command, flag, options
+from kubectl_kdns.cli.options import Options, command, flag
 from kubectl_kdns.cli.stream import connection_flags
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import KdnsError, UsageError
@@ -23,8 +23,7 @@ kubectl kdns backends -o json
 """
 
 
-@options
-class BackendsOptions:
+class BackendsOptions(Options):
     """Which, and how to print."""
 
     names: tuple[str, ...] = flag(metavar="[BACKEND]...", help="Only these", default=())
@@ -32,7 +31,7 @@ class BackendsOptions:
     output: str = flag("-o", "--output", metavar="FORMAT", help="table (default) or json", default="table")
 
 
-GROUPS: list[type] = [BackendsOptions, CorednsOptions, ConnectionOptions]
+GROUPS: list[type[Options]] = [BackendsOptions, CorednsOptions, ConnectionOptions]
 
 
 def rbac_manifest(info: BackendInfo) -> list[dict[str, Any]]:

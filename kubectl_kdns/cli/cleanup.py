@@ -6,7 +6,7 @@ import sys
 
 from kubectl_kdns.backend import backend_infos, load_backend
 from kubectl_kdns.cli.groups import ConnectionOptions
-from kubectl_kdns.cli.options import command, flag, options
+from kubectl_kdns.cli.options import Options, command, flag
 from kubectl_kdns.cli.stream import connection_flags
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import UsageError
@@ -18,15 +18,14 @@ kubectl kdns cleanup
 """
 
 
-@options
-class CleanupOptions:
+class CleanupOptions(Options):
     """What to undo."""
 
     all: bool = flag("--all", help="Also what another kdns still uses", default=False)
     dry_run: str = flag("--dry-run", metavar="client", help="Only say what would be undone", default="")
 
 
-GROUPS: list[type] = [CleanupOptions, ConnectionOptions]
+GROUPS: list[type[Options]] = [CleanupOptions, ConnectionOptions]
 
 
 def run(options: CleanupOptions, connection: ConnectionOptions) -> None:

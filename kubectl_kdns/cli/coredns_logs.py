@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
@@ -14,7 +15,7 @@ from kubectl_kdns.cli.groups import (
     SelectionOptions,
     StreamOptions,
 )
-from kubectl_kdns.cli.options import comma_list, command, duration_ns, flag, moment_ns, options
+from kubectl_kdns.cli.options import Options, comma_list, command, duration_ns, flag, moment_ns
 from kubectl_kdns.cli.stream import Bounds, make_request, run_request
 from kubectl_kdns.errors import UsageError
 from kubectl_kdns.session import ChangeRequest, StreamRequest
@@ -38,8 +39,7 @@ kubectl kdns coredns-logs --enable --dry-run=client
 """
 
 
-@options
-class LogOptions:
+class LogOptions(Options):
     """Which part of the logs."""
 
     follow: bool = flag("-f", "--follow", help="Go on with what comes", default=False)
@@ -49,8 +49,7 @@ class LogOptions:
     )
 
 
-@options
-class EnableOptions:
+class EnableOptions(Options):
     """Switching the log on for a while."""
 
     enable: bool = flag(
@@ -67,7 +66,7 @@ class EnableOptions:
     )
 
 
-GROUPS: list[type] = [
+GROUPS: list[type[Options]] = [
     LogOptions,
     EnableOptions,
     SelectionOptions,
@@ -124,7 +123,7 @@ def run(
 ) -> None:
     """Prints to this terminal."""
     if options.tail is not None and options.tail < 0:
-        options = replace(options, tail=None)  # kubectl's --tail=-1: everything
+        options = options.but(tail=None)  # kubectl's --tail=-1: everything
     if options.previous and options.follow:
         raise UsageError("--previous has ended: nothing to follow", hint="leave out -f")
     change = change_request(enable, selection, stream)
@@ -132,8 +131,8 @@ def run(
         raise UsageError("--enable changes a cluster, --from reads files: choose one")
     if change:
         # --for belongs to the change; --class says what is logged, so it is no filter on top; errors count.
-        stream = replace(stream, for_="")
-        selection = replace(selection, response_class=())
+        stream = stream.but(for_="")
+        selection = selection.but(response_class=())
     bounds = Bounds(
         history=not change,
         follow=options.follow or change is not None,

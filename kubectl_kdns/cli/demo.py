@@ -7,7 +7,7 @@ import time
 from importlib.resources import as_file, files
 
 from kubectl_kdns.cli.groups import OutputOptions, SelectionOptions
-from kubectl_kdns.cli.options import command
+from kubectl_kdns.cli.options import Options, command
 from kubectl_kdns.cli.stream import filter_flags, printer_options, run_request
 from kubectl_kdns.kube.flags import ConnectionFlags
 from kubectl_kdns.session import StreamRequest
@@ -22,7 +22,7 @@ kubectl kdns demo
 kubectl kdns demo --failed -o wide
 kubectl kdns demo --slower-than 500ms -o json
 """
-GROUPS: list[type] = [SelectionOptions, OutputOptions]
+GROUPS: list[type[Options]] = [SelectionOptions, OutputOptions]
 
 WHAT_TO_SEE = """
 What to look at:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from kubectl_kdns.cli.options import command, flag, options
+from kubectl_kdns.cli.options import Options, command, flag
 from kubectl_kdns.errors import UsageError
 
 DESCRIPTION = "Every field of a record: its path, type and meaning, and which backends fill it. The same paths serve --filter, --columns and custom-columns."
@@ -14,14 +14,13 @@ kubectl kdns fields -o json
 """
 
 
-@options
-class FieldsOptions:
+class FieldsOptions(Options):
     """How to print."""
 
     output: str = flag("-o", "--output", metavar="FORMAT", help="table (default) or json", default="table")
 
 
-GROUPS: list[type] = [FieldsOptions]
+GROUPS: list[type[Options]] = [FieldsOptions]
 
 
 def run(options: FieldsOptions) -> None:

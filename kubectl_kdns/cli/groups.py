@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from kubectl_kdns.cli.options import flag, options
+from kubectl_kdns.cli.options import Options, flag
 
 # Aliases and scripts carry flags that have no meaning here (kube.flags.IGNORED_FLAGS says why).
 _IGNORED = "Accepted, because kubectl has it; without effect"
 
 
-@options
-class ConnectionOptions:
+class ConnectionOptions(Options):
     """kubectl's flags for reaching a cluster, with kubectl's names and meaning (`kubectl options`)."""
 
     kubeconfig: str = flag("--kubeconfig", metavar="FILE", help="Path to the kubeconfig file", default="")
@@ -68,8 +67,7 @@ class ConnectionOptions:
     warnings_as_errors: bool = flag("--warnings-as-errors", help=_IGNORED, default=False, hidden=True)
 
 
-@options
-class SelectionOptions:
+class SelectionOptions(Options):
     """Which lookups to show. All of them become one expression; `--explain-filter` prints it."""
 
     targets: tuple[str, ...] = flag(
@@ -164,8 +162,7 @@ class SelectionOptions:
     )
 
 
-@options
-class StreamOptions:
+class StreamOptions(Options):
     """How long, and from when."""
 
     limit: int | None = flag("--limit", metavar="N", help="End after N lookups")
@@ -193,8 +190,7 @@ class StreamOptions:
     raw: bool = flag("--raw", help="Add the line or message as it came", default=False)
 
 
-@options
-class InputOptions:
+class InputOptions(Options):
     """Recorded data instead of a cluster."""
 
     from_: tuple[str, ...] = flag(
@@ -220,8 +216,7 @@ class InputOptions:
     )
 
 
-@options
-class CorednsOptions:
+class CorednsOptions(Options):
     """Where CoreDNS is."""
 
     coredns_namespace: str = flag(
@@ -238,8 +233,7 @@ class CorednsOptions:
     )
 
 
-@options
-class OutputOptions:
+class OutputOptions(Options):
     """What is printed, and how."""
 
     output: str = flag(

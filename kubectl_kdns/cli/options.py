@@ -1,6 +1,6 @@
-"""How flags are declared: a group is a frozen dataclass, a field is a flag; typer reads a signature made of them.
+"""How flags are declared: a group is a class, an attribute is a flag; typer reads a signature made of them.
 
-One declaration serves the parser (`signature`), the help pages (tools/gen_help.py) and the options object
+One declaration serves the parser (`command`), the help pages (tools/gen_help.py) and the options object
 that a command gets. Groups are combined by listing them.
 """
 
@@ -8,70 +8,80 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import partial
-from typing import Annotated, Any, TypeVar, dataclass_transform, get_type_hints
+from typing import Annotated, Any, ClassVar, Self, dataclass_transform, get_type_hints
+
+from msgspec import Struct
 
 from kubectl_kdns.errors import UsageError
 from kubectl_kdns.times import parse_duration, parse_time
 
-T = TypeVar("T")
 
+class Flag(Struct, frozen=True):
+    """One flag: `names` as on the command line, none for a positional argument."""
 
-@dataclass_transform(frozen_default=True)
-def options(cls: type[T]) -> type[T]:
-    """A frozen dataclass without the methods that nobody needs here: making each costs time at every start."""
-    return dataclass(frozen=True, repr=False, eq=False, match_args=False)(cls)
+    names: tuple[str, ...]
+    help: str
+    default: Any = None
+    metavar: str = ""
+    hidden: bool = False
 
 
 def flag(*names: str, help: str, default: Any = None, metavar: str = "", hidden: bool = False) -> Any:
-    """A dataclass field that is a flag: `names` as on the command line, none for a positional argument.
-
-    A default of `()` makes the flag repeatable.
-    """
-    return field(
-        default=default, metadata={"names": names, "help": help, "metavar": metavar, "hidden": hidden}
-    )
+    """Declares a flag of a group. A default of `()` makes it repeatable."""
+    return Flag(names, help, default, metavar, hidden)
 
 
-def _parameter(item: Field[Any], type_hint: Any) -> inspect.Parameter:
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(flag,))
+class Options:
+    """The base of a group. Not a dataclass: what one generates for every class costs time at every start."""
+
+    FLAGS: ClassVar[dict[str, Flag]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.FLAGS = {name: value for name, value in vars(cls).items() if isinstance(value, Flag)}
+        for name, value in cls.FLAGS.items():
+            setattr(cls, name, value.default)
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+    def but(self, **values: Any) -> Self:
+        """The same options with these values."""
+        return type(self)(**{**self.__dict__, **values})
+
+
+def _parameter(name: str, item: Flag, type_hint: Any) -> inspect.Parameter:
     import typer
 
-    assert item.default is not MISSING
-    meta = item.metadata
     repeatable = item.default == ()
-    annotation = list[str] if repeatable else type_hint
-    default: Any = [] if repeatable else item.default
-    if meta["names"]:
-        info: Any = typer.Option(*meta["names"], metavar=meta["metavar"] or None, show_default=False)
+    if item.names:
+        info: Any = typer.Option(*item.names, metavar=item.metavar or None, show_default=False)
     else:
-        info = typer.Argument(metavar=meta["metavar"] or None, show_default=False)
+        info = typer.Argument(metavar=item.metavar or None, show_default=False)
     return inspect.Parameter(
-        item.name,
+        name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=default,
-        annotation=Annotated[annotation, info],
+        default=[] if repeatable else item.default,
+        annotation=Annotated[list[str] if repeatable else type_hint, info],
     )
 
 
-def command(groups: Sequence[type], run: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+def command(groups: Sequence[type[Options]], run: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     """A function for typer that gives `run` with one object of each group, in their order, to be called.
 
     It is not called from inside of typer, which would turn a closed pipe and Ctrl-C into ends of its own.
     """
 
     def invoke(**values: Any) -> Callable[[], None]:
-        objects = []
-        for group in groups:
-            own = {item.name: values[item.name] for item in fields(group)}
-            objects.append(group(**{k: tuple(v) if isinstance(v, list) else v for k, v in own.items()}))
-        return partial(run, *objects)
+        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return partial(run, *(group(**{name: plain[name] for name in group.FLAGS}) for group in groups))
 
     parameters = [
-        _parameter(item, hints[item.name])
+        _parameter(name, item, hints[name])
         for group in groups
         for hints in [get_type_hints(group)]
-        for item in fields(group)
+        for name, item in group.FLAGS.items()
     ]
     invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     invoke.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

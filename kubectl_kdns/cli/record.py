@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
@@ -14,7 +15,7 @@ from kubectl_kdns.cli.groups import (
     SelectionOptions,
     StreamOptions,
 )
-from kubectl_kdns.cli.options import comma_list, command, flag, options
+from kubectl_kdns.cli.options import Options, comma_list, command, flag
 from kubectl_kdns.cli.stream import make_request, run_request
 from kubectl_kdns.cli.trace import TraceOptions, bounds_of
 from kubectl_kdns.errors import UsageError
@@ -26,15 +27,14 @@ kubectl kdns trace --from incident.jsonl.gz --failed
 """
 
 
-@options
-class RecordOptions:
+class RecordOptions(Options):
     """Where to."""
 
     file: str = flag(metavar="FILE", help="The file to write; - is stdout", default="")
     force: bool = flag("--force", help="Overwrite an existing file", default=False)
 
 
-GROUPS: list[type] = [RecordOptions, TraceOptions, SelectionOptions, StreamOptions, InputOptions, CorednsOptions, ConnectionOptions]  # fmt: skip
+GROUPS: list[type[Options]] = [RecordOptions, TraceOptions, SelectionOptions, StreamOptions, InputOptions, CorednsOptions, ConnectionOptions]  # fmt: skip
 
 
 def run(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from kubectl_kdns.cli.options import command
+from kubectl_kdns.cli.options import Options, command
 
 DESCRIPTION = "JSON Schema 2020-12 of everything that `-o json` prints, one definition a kind of record."
 EXAMPLES = """
 kubectl kdns schema > kdns-v1.schema.json
 """
-GROUPS: list[type] = []
+GROUPS: list[type[Options]] = []
 
 
 def run() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from kubectl_kdns.cli.app import Exit
 from kubectl_kdns.cli.groups import (
@@ -24,8 +25,7 @@ from kubectl_kdns.printer import PrinterOptions
 from kubectl_kdns.session import StreamRequest, run_stream
 
 
-@dataclass(frozen=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """Which part of time, as the commands decide it: nanoseconds since the epoch."""
 
     history: bool
@@ -38,7 +38,7 @@ class Bounds:
 
 def connection_flags(options: ConnectionOptions) -> ConnectionFlags:
     """The flags of kubectl as the cluster access takes them."""
-    names = ConnectionFlags.__dataclass_fields__
+    names = ConnectionFlags.__struct_fields__
     return ConnectionFlags(**{name: getattr(options, name) for name in names})
 
 
@@ -46,7 +46,7 @@ def filter_flags(selection: SelectionOptions) -> FilterFlags:
     """The selection flags as the filter takes them."""
     if selection.all_namespaces and selection.namespace:
         raise UsageError("-A and -n together: choose all namespaces or some", hint="leave out one of them")
-    return FilterFlags(**{name: getattr(selection, name) for name in FilterFlags.__dataclass_fields__})
+    return FilterFlags(**{name: getattr(selection, name) for name in FilterFlags.__struct_fields__})
 
 
 def backend_options(inputs: InputOptions, coredns: CorednsOptions) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from kubectl_kdns.cli.groups import (
     SelectionOptions,
     StreamOptions,
 )
-from kubectl_kdns.cli.options import comma_list, command, flag, moment_ns, options
+from kubectl_kdns.cli.options import Options, comma_list, command, flag, moment_ns
 from kubectl_kdns.cli.stream import Bounds, make_request, run_request
 from kubectl_kdns.errors import UsageError
 
@@ -35,8 +35,7 @@ kubectl kdns trace --from capture.pcap --failed -o json
 """
 
 
-@options
-class TraceOptions:
+class TraceOptions(Options):
     """Where lookups come from, and from when."""
 
     backend: tuple[str, ...] = flag(
@@ -50,7 +49,7 @@ class TraceOptions:
     no_follow: bool = flag("--no-follow", help="End with the history of --since or --last", default=False)
 
 
-GROUPS: list[type] = [
+GROUPS: list[type[Options]] = [
     TraceOptions,
     SelectionOptions,
     StreamOptions,

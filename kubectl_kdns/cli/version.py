@@ -7,7 +7,7 @@ import sys
 
 from kubectl_kdns import __version__
 from kubectl_kdns.cli.groups import ConnectionOptions
-from kubectl_kdns.cli.options import command, flag, options
+from kubectl_kdns.cli.options import Options, command, flag
 from kubectl_kdns.cli.stream import connection_flags
 from kubectl_kdns.errors import KdnsError, UsageError
 from kubectl_kdns.model import API_VERSION
@@ -21,15 +21,14 @@ kubectl kdns version --client -o json
 """
 
 
-@options
-class VersionOptions:
+class VersionOptions(Options):
     """How to print."""
 
     client: bool = flag("--client", help="Do not ask the cluster", default=False)
     output: str = flag("-o", "--output", metavar="FORMAT", help="text (default) or json", default="text")
 
 
-GROUPS: list[type] = [VersionOptions, ConnectionOptions]
+GROUPS: list[type[Options]] = [VersionOptions, ConnectionOptions]
 
 
 def run(options: VersionOptions, connection: ConnectionOptions) -> None:

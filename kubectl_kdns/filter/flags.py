@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kubectl_kdns import model
 from kubectl_kdns.dns import tables
@@ -36,8 +37,7 @@ from kubectl_kdns.times import ms, parse_duration
 Condition = Callable[[str], Expr]
 
 
-@dataclass(frozen=True)
-class FilterFlags:
+class FilterFlags(Struct, frozen=True):
     """The flags as they were written; their names are those of `cli.groups.SelectionOptions`.
 
     `namespace`, `selector`, `pod`, `container`, `node` and `targets` choose the client, `to` the server.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,21 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 def flags_of(line: str) -> FilterFlags:
     """A command line, read by the declarations of SelectionOptions."""
-    options = {name: field for field in fields(SelectionOptions) for name in field.metadata["names"]}
+    flags = SelectionOptions.FLAGS
+    paths = {name: path for path, flag in flags.items() for name in flag.names}
     values: dict[str, Any] = {}
     words = iter(shlex.split(line))
     for word in words:
         if not word.startswith("-"):
             values["targets"] = (*values.get("targets", ()), word)
-        elif options[word].default is False:
-            values[options[word].name] = True
-        elif options[word].default == ():
-            values[options[word].name] = (*values.get(options[word].name, ()), next(words))
+            continue
+        path = paths[word]
+        if flags[path].default is False:
+            values[path] = True
+        elif flags[path].default == ():
+            values[path] = (*values.get(path, ()), next(words))
         else:
-            values[options[word].name] = next(words)
+            values[path] = next(words)
     return FilterFlags(**values)
 
 
