@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
+
+from msgspec import Struct
 
 from kubectl_kdns.errors import BackendError
 
@@ -42,8 +43,7 @@ class CorefileError(BackendError):
         self.line = line
 
 
-@dataclass(frozen=True)
-class Directive:
+class Directive(Struct, frozen=True):
     """One line of a block: a plugin in a server block, or a property of a plugin."""
 
     name: str
@@ -53,8 +53,7 @@ class Directive:
     file: str = ""
 
 
-@dataclass(frozen=True)
-class Zone:
+class Zone(Struct, frozen=True):
     """One address of a server block; `name` is lower case without the trailing dot, "." for all."""
 
     name: str
@@ -62,8 +61,7 @@ class Zone:
     scheme: str = "dns"
 
 
-@dataclass(frozen=True)
-class LogRule:
+class LogRule(Struct, frozen=True):
     """What one `log` directive says (coredns `plugin/log/setup.go`): of the rules of a server block the
     first whose names fit decides. `template` is as written, "" when there is none."""
 
@@ -83,8 +81,7 @@ class LogRule:
         return self.format == COMMON
 
 
-@dataclass(frozen=True)
-class ServerBlock:
+class ServerBlock(Struct, frozen=True, dict=True):
     """`line` is that of its first address, `open_line` that of its `{` (0 when it has none)."""
 
     zones: tuple[Zone, ...]
@@ -101,8 +98,7 @@ class ServerBlock:
         return tuple(_log_rule(directive) for directive in self.named("log"))
 
 
-@dataclass(frozen=True)
-class Corefile:
+class Corefile(Struct, frozen=True):
     """`missing` are the imports whose files nobody knew: what they hold is not in the blocks."""
 
     blocks: tuple[ServerBlock, ...]
@@ -130,8 +126,7 @@ def _log_rule(directive: Directive) -> LogRule:
     return LogRule(names, template, (ALL,) if ALL in classes else classes or (ALL,), directive.line)
 
 
-@dataclass(frozen=True)
-class _Token:
+class _Token(Struct, frozen=True):
     text: str
     line: int
     file: str

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from copy import copy
-from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from kdns_coredns.formats import Template
 from kubectl_kdns.dns.names import name_of_text, safe_text
@@ -38,14 +37,13 @@ _HOST_PORT = re.compile(r"\[?([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]?:([0-9]{1,5})")
 _LOOP_NAME = re.compile(r"[0-9]+\.[0-9]+")
 
 
-class Kind(IntEnum):
-    """What is done with the line: most are plain, which is false."""
+class Kind:
+    """What is done with a line: most are plain, which is false; one may have an [ERROR] line of its own, and
+    is held for it; or CoreDNS asks itself, which is a probe."""
 
     PLAIN = 0
     HELD = 1
-    """It may have an [ERROR] line of its own."""
     PROBE = 2
-    """CoreDNS asks itself."""
 
 
 class Facts(NamedTuple):
@@ -68,10 +66,10 @@ class Facts(NamedTuple):
     unusual: Unusual | None
 
 
-class Unusual(NamedTuple):
+class Unusual(Struct, frozen=True):
     """What is done with the line, and what metadata and {local} say of client and server; "" is unknown."""
 
-    kind: Kind
+    kind: int
     client_namespace: str
     client_pod: str
     local: str
@@ -83,6 +81,9 @@ class Unusual(NamedTuple):
         if self.local:
             lookup.server = copy(lookup.server) if lookup.server else Server()
             lookup.server.ip = self.local
+
+
+NOTHING_UNUSUAL = Unusual(Kind.PLAIN, "", "", "")
 
 
 class UnreadableError(ValueError):
@@ -167,7 +168,7 @@ def upstream_of(text: str) -> Maybe[Upstream]:
     return Upstream(match[1].lower(), int(match[2])) if match else UNSET
 
 
-def _kind(name: str, type_: str, size: str | None, may_have_error: bool) -> Kind:
+def _kind(name: str, type_: str, size: str | None, may_have_error: bool) -> int:
     # `NS .` of 17 bytes, without EDNS, is the health check of the forward plugin of another CoreDNS.
     if is_probe(name, type_) or (name == "." and type_ == "NS" and size == "17"):
         return Kind.PROBE
@@ -202,7 +203,7 @@ def _edns(values: Mapping[str, str]) -> Maybe[Edns]:
     return Edns(size, do)
 
 
-def _unusual(values: Mapping[str, str], kind: Kind) -> Unusual | None:
+def _unusual(values: Mapping[str, str], kind: int) -> Unusual | None:
     def label(name: str) -> str:
         text = values.get(name, "-")
         return "" if text == "-" else safe_text(text)
@@ -214,7 +215,7 @@ def _unusual(values: Mapping[str, str], kind: Kind) -> Unusual | None:
         label("{/kubernetes/client-pod-name}"),
         "" if local in ("::", "0.0.0.0") else local,
     )
-    return unusual if any(unusual) else None
+    return None if unusual == NOTHING_UNUSUAL else unusual
 
 
 def _rcode(text: str) -> str:

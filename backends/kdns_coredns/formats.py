@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
+
+from msgspec import Struct
 
 from kdns_coredns.corefile import COMBINED, COMMON
 
@@ -47,8 +48,7 @@ _ANYTHING = "(.{0,2048})"
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 
 
-@dataclass(frozen=True)
-class Stretch:
+class Stretch(Struct, frozen=True):
     """A run of placeholders and the text between them that repeats from line to line."""
 
     nodes: tuple[str, ...]
@@ -61,8 +61,7 @@ class Stretch:
         )
 
 
-@dataclass(frozen=True)
-class Template:
+class Template(Struct, frozen=True, dict=True):
     """One log format. `problem` says why its lines cannot be read, "" when they can."""
 
     text: str

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from kdns_coredns.notes import LoggedError
 from kubectl_kdns.dns.tables import rcode_name
@@ -92,7 +92,7 @@ def _plausible(lookup: Lookup, error: LoggedError) -> bool:
     return error.error.type != "timeout" or not lookup.latency_ms or lookup.latency_ms >= SHORTEST_TIMEOUT_MS
 
 
-class _Entry(NamedTuple, Generic[T]):
+class _Entry(Struct, Generic[T], frozen=True):
     key: _Key
     item: T
     time_ns: int | None

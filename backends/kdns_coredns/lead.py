@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from kubectl_kdns.times import NS_PER_S, format_time, parse_time
 
@@ -23,7 +24,7 @@ _KUBECTL = re.compile(r"\[pod/([a-z0-9.-]+)/([a-z0-9.-]+)\] ?")
 _STERN = re.compile(r"(?:([a-z0-9.-]+) )?([a-z0-9.-]+) ([a-z0-9.-]+) ")
 
 
-class Lead(NamedTuple):
+class Lead(Struct, frozen=True):
     """`second` is the time down to the second, `2026-11-23T10:00:00` in UTC, "" when there is none."""
 
     second: str = ""

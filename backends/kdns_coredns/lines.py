@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain, repeat
 from operator import sub, truediv
-from typing import Any, NamedTuple
+from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
-from kdns_coredns.facts import Kind, remembered
+from kdns_coredns.facts import remembered
 from kdns_coredns.formats import LEGACY, Template, template_of
 from kdns_coredns.lead import Lead, lead_of, utc_second, when_second
 from kubectl_kdns.dns.names import safe_text
@@ -37,8 +36,7 @@ _ABSENT: Any = repeat(UNSET)
 Row = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class LineForm:
+class LineForm(Struct, frozen=True, dict=True):
     """A template behind one kind of lead. `stamped`: with the kubelet's timestamps, and nothing else."""
 
     template: Template
@@ -75,22 +73,20 @@ def forms_of(formats: tuple[str, ...], timestamps: bool) -> tuple[LineForm, ...]
     return (*stamped, *free, old) if timestamps else (*free, *stamped, old)
 
 
-class Vantage(NamedTuple):
+class Vantage(Struct, frozen=True):
     """Who wrote the lines; `server` is shared by all records of a stream."""
 
     server: Maybe[Server] = UNSET
     node: Maybe[str] = UNSET
 
 
-class Read(NamedTuple):
-    """The lookups of some lines, one a line, and the positions of those that are not plain, in order."""
+def read_rows(
+    form: LineForm, rows: Sequence[Row], vantage: Vantage
+) -> tuple[list[Lookup], list[tuple[int, int]]]:
+    """The lookups of what a regex of `form` found, one a row, and (position, Kind) of those not plain.
 
-    lookups: list[Lookup]
-    special: list[tuple[int, Kind]]
-
-
-def read_rows(form: LineForm, rows: Sequence[Row], vantage: Vantage) -> Read:
-    """The lookups of what a regex of `form` found. UnreadableError when a line is not what it seemed."""
+    UnreadableError when a line is not what it seemed.
+    """
     columns, stretches = _columns(form, rows)
     facts = list(map(remembered(form.template).__getitem__, stretches))
     latencies: list[int] = []
@@ -113,7 +109,7 @@ def read_rows(form: LineForm, rows: Sequence[Row], vantage: Vantage) -> Read:
         clients = map(Client, map(_addresses.__getitem__, columns["{remote}"]), ports)
     node = vantage.node
     lookups: list[Lookup] = []
-    special: list[tuple[int, Kind]] = []
+    special: list[tuple[int, int]] = []
     # Arguments by position, as keywords cost a third more: the order is that of model.py.
     for fact, time, latency_ms, client, server, id_ in zip(
         facts, times, milliseconds, clients, servers, ids, strict=False
@@ -136,7 +132,7 @@ def read_rows(form: LineForm, rows: Sequence[Row], vantage: Vantage) -> Read:
     if not latencies:
         for lookup in lookups:
             lookup.inferred = [*(lookup.inferred or ()), *(["time"] if lookup.time else ())]
-    return Read(lookups, special)
+    return lookups, special
 
 
 class _Addresses(dict[str, str]):
@@ -181,7 +177,7 @@ def _leads(columns: dict[str, Sequence[str]]) -> list[Lead]:
     leads = list(map(lead_of, columns["lead"]))
     if "{when}" in columns:
         return [
-            lead if lead.second else lead._replace(second=when_second(when))
+            lead if lead.second else Lead(when_second(when), 0, lead.namespace, lead.pod)
             for lead, when in zip(leads, columns["{when}"], strict=True)
         ]
     return leads

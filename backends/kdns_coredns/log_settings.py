@@ -6,8 +6,9 @@ Sources: coredns `plugin/{log,errors,reload}/setup.go`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
+
+from msgspec import Struct
 
 from kdns_coredns.corefile import ALL, COMMON, Corefile, LogRule, ServerBlock
 from kdns_coredns.formats import template_of
@@ -22,8 +23,7 @@ RELOAD_INTERVAL_NS = 30 * NS_PER_S
 SWITCH_ON = "kubectl kdns coredns-logs --enable --for 10m"
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """`code` is a notice's; `fix` is a command, or a line for the Corefile; `line` 0 is the whole file."""
 
     code: str
@@ -35,8 +35,7 @@ class Problem:
         return f"{self.message}. Try: {self.fix}"
 
 
-@dataclass(frozen=True)
-class LogSettings:
+class LogSettings(Struct, frozen=True, dict=True):
     """How a CoreDNS with this Corefile logs."""
 
     corefile: Corefile

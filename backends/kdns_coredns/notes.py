@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import NamedTuple
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from kdns_coredns.facts import upstream_of
 from kubectl_kdns.dns.names import name_of_text, safe_text
@@ -50,7 +49,7 @@ _CAUSES = (
 )
 
 
-class LoggedError(NamedTuple):
+class LoggedError(Struct, frozen=True):
     """What the errors plugin says of one lookup (coredns `plugin/errors/errors.go`)."""
 
     rcode: int

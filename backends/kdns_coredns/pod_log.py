@@ -246,12 +246,20 @@ class PodLog(threading.Thread):
         if is_restarted:
             text = "the container was restarted; its new log follows"
             self._put([self._report.notice("log_restarted", text)])
-            # Its first line is there, unless a whole file of lines came before it.
-            started_ns = self._reader.started_ns()
-            if first_ns is None or started_ns is None or first_ns - started_ns <= SILENT_START_NS:
+            if self._is_first_of_container(first_ns):
                 return
         text, last_ns = "the log was rotated while it was not read", self._position.last_ns
         self._put([self._report.loss("log_rotated", text, from_ns=last_ns, until_ns=first_ns)])
+
+    def _is_first_of_container(self, first_ns: int | None) -> bool:
+        """Whether nothing speaks against that the new log begins with this line, and was not rotated yet."""
+        started_ns, last_ns = self._reader.started_ns(), self._position.last_ns
+        if first_ns is None or started_ns is None or last_ns is None:
+            return True
+        # A status that is older than the previous log is late; one that is newer than the new one came from
+        # yet another container.
+        is_late = started_ns + NS_PER_S <= last_ns
+        return is_late or started_ns <= first_ns <= started_ns + SILENT_START_NS
 
     def _read_rest_of_previous(self, before_ns: int | None) -> bool:
         """Whether there was one that goes on from where we were.

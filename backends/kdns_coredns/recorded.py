@@ -18,6 +18,7 @@ from msgspec import UNSET
 from kdns_coredns.corefile import COMMON, parse_corefile
 from kdns_coredns.decoder import LogDecoder
 from kdns_coredns.formats import template_of
+from kdns_coredns.framing import Framer
 from kdns_coredns.log_settings import log_settings
 from kdns_coredns.selection import Selection
 from kubectl_kdns.dns.names import safe_text
@@ -64,7 +65,7 @@ class RecordedLog:
     def __init__(self, stream: BinaryIO, formats: Sequence[str], selection: Selection, raw: bool) -> None:
         self._stream = stream
         self._decoder = LogDecoder(None, None, formats, selection, raw, timestamps=False)
-        self._lines = LineCutter()
+        self._lines = Framer(MAX_LINE_BYTES)
         self._blocks: queue.Queue[bytes | str] = queue.Queue(QUEUE_BLOCKS)
         self._closed = threading.Event()
         self._last_time: Maybe[str] = UNSET
@@ -92,7 +93,7 @@ class RecordedLog:
                 if isinstance(block, str):
                     broken = block
                     break
-                yield self._decode(self._lines.whole(block))
+                yield self._decode(self._lines.feed(block))
             early = self._closed.is_set()
         finally:
             self.close()
@@ -147,27 +148,3 @@ class RecordedLog:
 
     def _notice(self, code: str, text: str) -> Notice:
         return Notice(time=self._last_time, backend="coredns", code=code, message=text)
-
-
-class LineCutter:
-    """Cuts blocks at their last newline. `rest` is what may become a line yet."""
-
-    def __init__(self) -> None:
-        self.rest = b""
-        self.too_long = 0
-        self._skipping = False
-
-    def whole(self, block: bytes) -> bytes:
-        """The whole lines that there are with this block; those longer than MAX_LINE_BYTES are left out."""
-        if self._skipping:
-            start = block.find(b"\n") + 1
-            if not start:
-                return b""
-            block, self._skipping = block[start:], False
-        cut = block.rfind(b"\n") + 1
-        lines = self.rest + block[:cut] if cut else b""
-        self.rest = block[cut:] if cut else self.rest + block
-        if len(self.rest) > MAX_LINE_BYTES:
-            self.rest, self._skipping = b"", True
-            self.too_long += 1
-        return lines

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from kdns_coredns.facts import PROBE_TYPES
 from kdns_coredns.formats import VOLATILE, Stretch, Template, is_placeholder
@@ -33,8 +33,7 @@ _CLASS_OF_CODE = {"NXDOMAIN": "denial", "NOERROR": "success"}  # all others are 
 _OTHER_NAMES = {"TYPE0": "None", "TYPE65535": "Reserved", "BADVERS": "BADSIG"}  # those of miekg/dns
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """What a filter implies about a lookup; None is no constraint."""
 
     names: tuple[str, ...] | None = None
@@ -111,7 +110,7 @@ class Selection:
         return f"responses of class {_listed(self.classes)}"
 
 
-class _ResponsePlace(NamedTuple):
+class _ResponsePlace(Struct, frozen=True):
     """Where a template shows the response code: behind `before`; `old` is what follows NOERROR when versions
     up to 1.8 mean that nothing was written, "" when the flags do not stand there."""
 

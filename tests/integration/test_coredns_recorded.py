@@ -12,7 +12,7 @@ import pytest
 
 from kdns_coredns import BACKEND, recorded
 from kdns_coredns.corefile import COMMON, CorefileError
-from kdns_coredns.recorded import LineCutter, RecordedLog, formats_of_options
+from kdns_coredns.recorded import RecordedLog, formats_of_options
 from kdns_coredns.selection import Selection
 from kubectl_kdns.backend import Plan, Scope
 from kubectl_kdns.errors import UsageError
@@ -129,17 +129,6 @@ def test_close_ends_a_read_that_waits(pipe: tuple[BinaryIO, int]) -> None:
     closer.start()
     assert [record for batch in batches for record in batch] == []
     closer.join()
-
-
-def test_lines_are_cut_at_their_ends() -> None:
-    cutter = LineCutter()
-    assert [cutter.whole(block) for block in (b"a\nb", b"c", b"\nd\n", b"e")] == [
-        b"a\n",
-        b"",
-        b"bc\nd\n",
-        b"",
-    ]
-    assert cutter.rest == b"e"
 
 
 def test_the_backend_decodes_with_its_plan() -> None:

@@ -234,7 +234,7 @@ def total(counters: Any) -> int:
     )
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(logs(), st.lists(st.integers(0, 40), max_size=6))
 def test_it_does_not_matter_how_a_log_is_cut(log: bytes, cuts: list[int]) -> None:
     """The same lookups, and every line accounted for, whatever lines come together."""
@@ -253,14 +253,14 @@ def test_it_does_not_matter_how_a_log_is_cut(log: bytes, cuts: list[int]) -> Non
     assert held <= whole.counters["lines_errors"]
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(logs())
 def test_every_query_is_one_lookup(log: bytes) -> None:
     records = decode(log, plan_work=Selection(types=frozenset({"A", "HINFO"})))
     assert len(lookups(records)) == sum(b'" ' in line and b"[INFO] " in line for line in log.splitlines())
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     logs(),
     st.lists(st.tuples(st.integers(0, 4000), st.binary(max_size=6)), max_size=5),
@@ -278,7 +278,7 @@ def test_fuzz(log: bytes, changes: list[tuple[int, bytes]], timestamps: bool, ra
     assert all(character.isprintable() or character == "\n" for character in text)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.binary(max_size=300), st.booleans())
 def test_fuzz_of_bytes(log: bytes, timestamps: bool) -> None:
     source = LogDecoder(None, None, (COMMON,), timestamps=timestamps)

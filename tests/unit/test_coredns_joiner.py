@@ -106,7 +106,7 @@ def test_lookups_at_the_same_time_get_one_error_each_in_order() -> None:
     assert joiner.error(error(), "p", T0 + 10, 9) == []
 
 
-@pytest.mark.parametrize("other", [error("b"), error()._replace(type="AAAA")])
+@pytest.mark.parametrize("other", [error("b"), msgspec.structs.replace(error(), type="AAAA")])
 def test_errors_of_other_names_and_types(other: LoggedError) -> None:
     joiner = Joiner()
     joiner.lookup(unwritten(), T0, 1)
