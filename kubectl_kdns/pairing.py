@@ -26,13 +26,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import TypeAlias
 
 from msgspec import UNSET
 
-from kubectl_kdns.dns.wire import DecodedMessage
-from kubectl_kdns.model import Loss, Notice, Record
-from kubectl_kdns.sighting import (
+from kubectl_kdns.messages import (
     NO_ID,
     Asked,
     Exchange,
@@ -42,7 +39,9 @@ from kubectl_kdns.sighting import (
     message_record,
     response_record,
 )
+from kubectl_kdns.model import Loss, Notice, Record
 from kubectl_kdns.times import NS_PER_S, format_duration, format_time
+from kubectl_kdns.told import Key, Told, fits, same_question, with_question
 
 __all__ = ["GRACE_NS", "NO_ID", "Exchange", "Pairing", "Sighting", "Vantage"]
 
@@ -52,41 +51,8 @@ GRACE_NS = NS_PER_S
 CHECK_NS = 10_000_000
 MAX_WAITING = 65536
 MAX_EARLY = 8192
-MAX_REMEMBERED = 16384
-
-Key: TypeAlias = tuple[object, ...]
-"""An exchange; with the question behind it while another question of that exchange waits."""
 
 _NEVER = 1 << 80
-
-
-class _Told:
-    """Lookups whose record was made, so that what still comes of them is known: at least the last
-    MAX_REMEMBERED of them, at most twice that, for `span_ns`."""
-
-    def __init__(self, span_ns: int) -> None:
-        self._span_ns = span_ns
-        self._recent: dict[Key, Asked] = {}
-        self._older: dict[Key, Asked] = {}
-
-    def add(self, key: Key, asked: Asked) -> None:
-        if len(self._recent) >= MAX_REMEMBERED:
-            self._older, self._recent = self._recent, {}
-        known = self._recent.setdefault(key, asked)
-        if known is not asked:
-            if not _same(known.message, asked.message):
-                key = _with_question(asked.exchange, asked.message)
-            self._recent[key] = asked
-
-    def find(self, exchange: Exchange, message: DecodedMessage, clock: int) -> Asked | None:
-        """The lookup that this message can be a part of."""
-        since = clock - self._span_ns
-        for key in (exchange, _with_question(exchange, message)):
-            for generation in (self._recent, self._older):
-                asked = generation.get(key)
-                if asked is not None and asked.told >= since and _fits(asked.message, message):
-                    return asked
-        return None
 
 
 class Pairing:
@@ -129,8 +95,8 @@ class Pairing:
         self._early: OrderedDict[Key, tuple[Sighting, int]] = OrderedDict()
         # How many wait with their question in the key, by exchange.
         self._rivals: dict[Key, int] = {}
-        self._answered = _Told(2 * timeout_ns)
-        self._given_up = _Told(12 * timeout_ns)
+        self._answered = Told(2 * timeout_ns)
+        self._given_up = Told(12 * timeout_ns)
         # What no record tells yet: (first time, last time, number) of the evicted; how many late, slowest.
         self._evicted = (_NEVER, 0, 0)
         self._late = 0
@@ -159,7 +125,12 @@ class Pairing:
             asked = waiting.get(exchange)
             if message.is_response:
                 responses += 1
-                if asked is None or not plain or time_ns < asked.time_ns or not _same(asked.message, message):
+                if (
+                    asked is None
+                    or not plain
+                    or time_ns < asked.time_ns
+                    or not same_question(asked.message, message)
+                ):
                     self._respond(sighting, asked)
                     continue
                 del waiting[exchange]
@@ -209,11 +180,11 @@ class Pairing:
         """A query; `asked` is what waits by its exchange."""
         time_ns, exchange, message, size, raw = query
         key: Key = exchange
-        if asked is not None and not _same(asked.message, message):
-            key = _with_question(exchange, message)
+        if asked is not None and not same_question(asked.message, message):
+            key = with_question(exchange, message)
             asked = self._waiting.get(key)
         elif asked is None and exchange in self._rivals:
-            rival = _with_question(exchange, message)
+            rival = with_question(exchange, message)
             asked = self._waiting.get(rival)
             key = exchange if asked is None else rival
         if asked is not None:
@@ -256,11 +227,11 @@ class Pairing:
         time_ns, exchange, message, _, _ = response
         key: Key = exchange
         rivals = exchange in self._rivals
-        if asked is not None and not _same(asked.message, message):
+        if asked is not None and not same_question(asked.message, message):
             # Where the question is not said twice, the exchange must do, if only one question waits by it.
-            asked = asked if _fits(asked.message, message) and not rivals else None
+            asked = asked if fits(asked.message, message) and not rivals else None
         if asked is None and rivals:
-            key = _with_question(exchange, message)
+            key = with_question(exchange, message)
             asked = self._waiting.get(key)
         no_answer = asked is None or time_ns < asked.time_ns
         if no_answer and self._answered.find(exchange, message, self._clock) is not None:
@@ -301,7 +272,7 @@ class Pairing:
 
     def _hold(self, response: Sighting) -> None:
         """Keeps a response for the query that may come just behind it."""
-        key = _with_question(response[1], response[2])
+        key = with_question(response[1], response[2])
         if key in self._early:
             self.counters["duplicate_responses"] += 1
             return
@@ -314,7 +285,7 @@ class Pairing:
 
     def _take_early(self, query: Sighting) -> Sighting | None:
         """The response that came before this query, if one did."""
-        key = _with_question(query[1], query[2])
+        key = with_question(query[1], query[2])
         response, _ = self._early.get(key, (None, 0))
         if response is None or query[0] - response[0] > DUPLICATE_NS:
             return None
@@ -390,21 +361,3 @@ class Pairing:
         record.time = format_time(self._high_ns) if self._high_ns else UNSET
         record.backend, record.node = self._vantage.backend, self._vantage.node
         self._out.append(record)
-
-
-def _with_question(exchange: Exchange, message: DecodedMessage) -> Key:
-    return (*exchange, message.name, message.type, message.class_, message.opcode)
-
-
-def _same(question: DecodedMessage, other: DecodedMessage) -> bool:
-    return (
-        question.name == other.name
-        and question.type == other.type
-        and question.class_ == other.class_
-        and question.opcode == other.opcode
-    )
-
-
-def _fits(question: DecodedMessage, other: DecodedMessage) -> bool:
-    """Whether they can be of one lookup: the same question, or one of them does not say which."""
-    return question.name is UNSET or other.name is UNSET or _same(question, other)

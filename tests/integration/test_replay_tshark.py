@@ -59,8 +59,8 @@ def nanoseconds(text: str) -> int:
 
 
 def theirs(tshark: str, path: Path) -> tuple[dict[int, Frame], dict[int, int]]:
-    """The frames by their time, and the latency of each response by its time (ns). Duplicates are left out, and
-    the messages that an ICMP error repeats."""
+    """The frames by their time, and the latency of each response by its time (ns). Duplicates and what ICMP
+    errors repeat are left out."""
     options = [word for field in FIELDS for word in ("-e", field)]
     shown = ["-Y", "dns && !icmp && !icmpv6", "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=|"]
     command = [tshark, "-r", str(path), *shown]
