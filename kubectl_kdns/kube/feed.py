@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ from kubectl_kdns.kube.reflector import Reflector
 
 # Endpoints behind a selector are found by the selector; only the slices that no controller made tell more.
 _MADE_BY_HAND = "endpointslice.kubernetes.io/managed-by!=endpointslice-controller.k8s.io"
-_JOIN_S = 2.0
+_JOIN_S = 1.0
+_FAILURES_TO_TELL = 5
+"""In a row, which takes 4 to 8 s: a hiccup is not worth a line."""
 
 
 class _Kind(Struct, frozen=True):
@@ -40,7 +43,8 @@ class DirectoryFeed:
     """Runs one thread for each kind of objects, from `start` to `close`.
 
     `namespaces` limits what is listed; none is all. Without the right to list all, it is the namespace of the
-    context, and `say` gets a notice. `trouble` says what keeps the directory from being ready or current.
+    context, and `say` gets a notice; so it does when names may be out of date. `trouble` says what keeps the
+    directory from being ready or current.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class DirectoryFeed:
         self._reflectors: list[Reflector[Any]] = []
         self._awaited: set[str] = set()  # paths of lists without which the directory is not ready
         self._troubles: dict[str, str] = {}  # by path
+        self._failures: Counter[str] = Counter()  # in a row, by path
         self._settled = threading.Event()
         self._closed = False
 
@@ -92,8 +97,9 @@ class DirectoryFeed:
             reflectors = list(self._reflectors)
         for reflector in reflectors:
             reflector.close()
+        deadline = time.monotonic() + _JOIN_S
         for reflector in reflectors:
-            reflector.join(_JOIN_S)
+            reflector.join(max(0.0, deadline - time.monotonic()))
         self._settled.set()
 
     def _kinds(self) -> tuple[_Kind, ...]:
@@ -101,23 +107,27 @@ class DirectoryFeed:
 
         def put_pod(pod: objects.Pod) -> str:
             now_ns = self._time_ns()
-            directory.put_pod(objects.pod_of(pod, directory, now_ns), now_ns)
-            return pod.metadata.uid
+            known = objects.pod_of(pod, directory, now_ns)
+            directory.put_pod(known, now_ns)
+            return known.uid
 
         def drop_pod(uid: str) -> None:
             directory.drop_pod(uid, self._time_ns())
 
         def put_service(service: objects.Service) -> tuple[str, str]:
-            directory.put_service(objects.service_of(service))
-            return service.metadata.namespace, service.metadata.name
+            known = objects.service_of(service)
+            directory.put_service(known)
+            return known.namespace, known.name
 
         def put_node(node: objects.Node) -> str:
-            directory.put_node(objects.node_of(node))
-            return node.metadata.name
+            known = objects.node_of(node)
+            directory.put_node(known)
+            return known.name
 
         def put_slice(slice_: objects.EndpointSlice) -> tuple[str, str]:
-            directory.put_endpoints(objects.endpoints_of(slice_))
-            return slice_.metadata.namespace, slice_.metadata.name
+            known = objects.endpoints_of(slice_)
+            directory.put_endpoints(known)
+            return known.namespace, known.name
 
         slices = ("/apis/discovery.k8s.io/v1", "endpointslices", objects.EndpointSlice)
         return (
@@ -135,6 +145,9 @@ class DirectoryFeed:
                 self._give_up(kind, namespace, error)
             else:
                 self._trouble(path, error)
+                self._failures[path] += 1
+                if kind.plural == "pods" and self._failures[path] == _FAILURES_TO_TELL:
+                    self._say(f"notice: names of pods may be out of date: {self.trouble}")
 
         reflector = Reflector(
             self._cluster,
@@ -142,7 +155,7 @@ class DirectoryFeed:
             kind.of,
             put=kind.put,
             drop=kind.drop,
-            listed=lambda: self._done_with(path),
+            current=lambda: self._recovered(kind, path),
             failed=failed,
             query=kind.query,
             backoff=self._backoff(),
@@ -167,6 +180,11 @@ class DirectoryFeed:
             with self._lock:
                 self._awaited.add(kind.path(own))
             self._reflect(kind, own)
+        self._done_with(path)
+
+    def _recovered(self, kind: _Kind, path: str) -> None:
+        if self._failures.pop(path, 0) >= _FAILURES_TO_TELL and kind.plural == "pods":
+            self._say("notice: names of pods are current again")
         self._done_with(path)
 
     def _trouble(self, path: str, error: KdnsError) -> None:

@@ -14,6 +14,7 @@ from msgspec import UNSET, Struct, structs
 
 from kubectl_kdns import endpoints
 from kubectl_kdns.address_index import AddressIndex
+from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.model import Maybe, Workload
 from kubectl_kdns.times import NS_PER_S, parse_time
 
@@ -153,11 +154,11 @@ def pod_of(pod: Pod, index: AddressIndex, now_ns: int) -> endpoints.Pod:
     created_ns = _time_ns(meta.creation_timestamp)
     ips = [entry.ip for entry in status.pod_ips or () if entry.ip] or [status.pod_ip]
     return endpoints.Pod(
-        namespace=intern(meta.namespace),
-        name=meta.name,
-        uid=meta.uid,
+        namespace=intern(safe_text(meta.namespace)),
+        name=safe_text(meta.name),
+        uid=safe_text(meta.uid),
         labels=index.labels(meta.labels or {}),
-        node=intern(pod.spec.node_name) if pod.spec.node_name else UNSET,
+        node=intern(safe_text(pod.spec.node_name)) if pod.spec.node_name else UNSET,
         workload=workload_of(meta, created_ns),
         ips=() if pod.spec.host_network else tuple(ip for ip in ips if ip),
         start_ns=_time_ns(status.start_time) or created_ns,
@@ -199,8 +200,8 @@ def service_of(service: Service) -> endpoints.Service:
     ]
     named = meta.name in _DNS_SERVICE_NAMES or not _DNS_SERVICE_LABELS.isdisjoint((meta.labels or {}).items())
     return endpoints.Service(
-        meta.namespace,
-        meta.name,
+        safe_text(meta.namespace),
+        safe_text(meta.name),
         tuple(dict.fromkeys(ip for ip in ips if ip and ip != "None")),
         spec.selector or {},
         dns=named and any(port.port == 53 for port in spec.ports or ()),
@@ -209,15 +210,16 @@ def service_of(service: Service) -> endpoints.Service:
 
 def endpoints_of(slice_: EndpointSlice) -> endpoints.Endpoints:
     meta = slice_.metadata
-    service = (meta.labels or {}).get("kubernetes.io/service-name", meta.name)
+    service = safe_text((meta.labels or {}).get("kubernetes.io/service-name", meta.name))
     ips = [ip for endpoint in slice_.endpoints or () for ip in endpoint.addresses or ()]
-    return endpoints.Endpoints(meta.namespace, meta.name, service, tuple(dict.fromkeys(ips)))
+    return endpoints.Endpoints(safe_text(meta.namespace), meta.name, service, tuple(dict.fromkeys(ips)))
 
 
 def node_of(node: Node) -> endpoints.Node:
     from ipaddress import ip_network
 
     addresses = [a.address for a in node.status.addresses or () if a.type in ("InternalIP", "ExternalIP")]
+    # All that is decoded of annotations, but for the first, which is no address.
     tunnels = structs.astuple(node.metadata.annotations)[1:] if node.metadata.annotations else ()
     networks = node.spec.pod_cidrs or [node.spec.pod_cidr]
     bridges: list[str] = []
@@ -230,12 +232,12 @@ def node_of(node: Node) -> endpoints.Node:
         # address plugins give neither to a pod, and if one did, the pod would win.
         bridges += [str(network[0]), str(network[1])] if network.num_addresses > 2 else []
     ips = dict.fromkeys(ip for ip in (*addresses, *tunnels, *bridges) if ip)
-    return endpoints.Node(node.metadata.name, tuple(ips), tuple(text for text in networks if text))
+    return endpoints.Node(safe_text(node.metadata.name), tuple(ips), tuple(text for text in networks if text))
 
 
 @lru_cache(maxsize=65536)
 def _workload(kind: str, name: str) -> Workload:
-    return Workload(kind, name)
+    return Workload(safe_text(kind), safe_text(name))
 
 
 def _end_ns(status: _PodStatus, now_ns: int) -> int | None:

@@ -29,8 +29,9 @@ class Reflector(threading.Thread, Generic[T]):
     """A thread that calls, and nobody else does:
 
     `put(object)` for what is there or has changed; what it returns is given to `drop` when that is gone;
-    `listed()` when all is known, at first and after each new list; `failed(error, for_good)` when it is not
-    to be had: it tries again, unless the right was missing from the beginning.
+    `current()` when all is known: after each list, and when changes come again after a failure;
+    `failed(error, for_good)` when it is not to be had: it tries again, unless the right was missing from the
+    beginning.
     """
 
     def __init__(
@@ -41,19 +42,20 @@ class Reflector(threading.Thread, Generic[T]):
         *,
         put: Callable[[T], Any],
         drop: Callable[[Any], None],
-        listed: Callable[[], None],
+        current: Callable[[], None],
         failed: Callable[[KdnsError, bool], None],
         query: Mapping[str, Query],
         backoff: Backoff,
     ) -> None:
         super().__init__(name=f"reflector {path}", daemon=True)
         self._cluster, self._path, self._of, self._query = cluster, path, of, query
-        self._put, self._drop, self._listed, self._failed = put, drop, listed, failed
+        self._put, self._drop, self._current, self._failed = put, drop, current, failed
         self._backoff = backoff
         self._keys: dict[str, Any] = {}  # by UID
         self._version = ""  # from which to watch; "" is to list first
         self._has_listed = False
         self._has_progressed = False
+        self._is_failing = False
         self._watch_list_offered = True
         self._watch: Watch[T] | None = None
         self._closed = threading.Event()
@@ -81,6 +83,7 @@ class Reflector(threading.Thread, Generic[T]):
                 forbidden = isinstance(error, ClusterError) and error.status == 403
                 # A 403 after a success is an API server that starts and has not loaded its rules.
                 for_good = forbidden and not self._has_listed
+                self._is_failing = True
                 self._failed(error, for_good)
                 if for_good:
                     return
@@ -147,10 +150,14 @@ class Reflector(threading.Thread, Generic[T]):
             self._keys[uid] = self._put(obj)
         self._version = obj.metadata.resource_version
         self._has_progressed = True
+        if self._is_failing:
+            self._is_failing = False
+            self._current()
 
     def _finish_list(self, fresh: dict[str, Any], version: str) -> None:
         for uid in self._keys.keys() - fresh.keys():
             self._drop(self._keys[uid])
         self._keys, self._version = fresh, version
         self._has_listed = self._has_progressed = True
-        self._listed()
+        self._is_failing = False
+        self._current()

@@ -212,7 +212,8 @@ class Transport:
         outcome, received = "", []
         try:
             connection.socket.settimeout(timeout_s)
-            connection.putrequest(method, self._prefix + target)
+            connection.putrequest(method, self._prefix + target, skip_host=True)
+            connection.putheader("Host", self.endpoint.authority)
             for name, value in headers:
                 connection.putheader(name, value)
             if body:

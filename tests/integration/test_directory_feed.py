@@ -75,6 +75,13 @@ def until(directory: Directory, ip: str, expected: str | None) -> None:
         time.sleep(0.001)
 
 
+def until_said(said: list[str], count: int) -> None:
+    deadline = time.monotonic() + 10
+    while len(said) < count:
+        assert time.monotonic() < deadline, said
+        time.sleep(0.001)
+
+
 def test_everything_is_listed(start: Start) -> None:
     feed = start()
     assert feed.wait(10)
@@ -202,6 +209,30 @@ def test_trouble_is_told_while_it_lasts(server: ApiServer, start: Start) -> None
     server.wait_for(lambda server: server.count("/pods") >= 2)
     assert not feed.wait(0.01)
     assert "etcd is gone" in feed.trouble
+
+
+def test_an_outage_is_told_and_its_end_too(server: ApiServer, start: Start, said: list[str]) -> None:
+    feed = start()
+    feed.wait(10)
+    server.script(r"/pods\?.*watch=true", *[failure(500, "InternalError", "etcd is gone")] * 6)
+    server.end_watches()
+    until_said(said, 1)
+    server.put(pod("web-2", "10.1.0.8"))
+    until(feed.directory, "10.1.0.8", "web-2")
+    until_said(said, 2)
+    assert "out of date: GET /api/v1/pods failed with status 500" in said[0]
+    assert said[1] == "notice: names of pods are current again"
+    assert feed.trouble == ""
+
+
+def test_a_hiccup_is_not_told(server: ApiServer, start: Start, said: list[str]) -> None:
+    feed = start()
+    feed.wait(10)
+    server.script(r"/pods\?.*watch=true", *[failure(500, "InternalError")] * 4)
+    server.end_watches()
+    server.put(pod("web-2", "10.1.0.8"))
+    until(feed.directory, "10.1.0.8", "web-2")
+    assert said == []
 
 
 def test_without_rights_for_all_namespaces(server: ApiServer, start: Start, said: list[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -314,3 +316,16 @@ def test_several_threads_share_it(server: ApiServer, connect_to: Connect) -> Non
     for thread in threads:
         thread.join()
     assert counts == [20] * 30
+
+
+def test_connecting_imports_nothing_heavy(server: ApiServer, tmp_path: Path) -> None:
+    kubeconfig = server.kubeconfig(tmp_path / "config", user={"token": "t"})
+    script = (
+        "import sys\nfrom kubectl_kdns.kube import ConnectionFlags, connect\n"
+        f"connect(ConnectionFlags(kubeconfig={str(kubeconfig)!r})).get('/api/v1/pods')\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert "http.client" in loaded
+    assert not loaded & {"kubernetes", "requests", "urllib3", "subprocess", "tempfile", "websocket", "typer"}

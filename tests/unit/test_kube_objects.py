@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import UNSET
 
 from kubectl_kdns import endpoints
@@ -219,3 +221,49 @@ def test_a_node_has_the_addresses_of_its_tunnels_and_bridges_too() -> None:
     )
     bare = node_of(msgspec.convert({"metadata": {"name": "n2"}}, Node))
     assert bare == endpoints.Node("n2")
+
+
+def test_what_a_server_calls_things_is_made_safe() -> None:
+    evil = {"name": "a\x1b[2J", "namespace": "b\x1b", "uid": "c\x1b"}
+    owner = {"kind": "Deploy\x1b", "name": "d\x1b", "controller": True}
+    made = pod(AddressIndex(), metadata={**evil, "ownerReferences": [owner]}, spec={"nodeName": "n\x1b"})
+    assert (made.name, made.namespace, made.uid, made.node, made.workload) == (
+        "a\\027[2J",
+        "b\\027",
+        "c\\027",
+        "n\\027",
+        Workload("Deploy\\027", "d\\027"),
+    )
+    service = service_of(msgspec.convert({"metadata": evil}, Service))
+    node = node_of(msgspec.convert({"metadata": evil}, Node))
+    slice_ = endpoints_of(msgspec.convert({"metadata": evil}, EndpointSlice))
+    assert (service.name, node.name, slice_.service) == ("a\\027[2J",) * 3
+
+
+TIMES = ["2026-11-23T10:00:00Z", "9999-12-31T23:59:60Z", "0000-00-00T00:00:00Z"]
+TEXT = st.text(max_size=12) | st.sampled_from([*TIMES, "Succeeded", "10.1.0.0/24", "::/0"])
+KEY = TEXT | st.sampled_from(["name", "uid", "phase", "startTime", "podIP"])
+LEAF = st.none() | st.booleans() | st.integers() | TEXT
+TREE = st.recursive(LEAF, lambda inner: st.lists(inner, max_size=3))
+
+
+@given(st.dictionaries(KEY, TREE), TEXT, TREE)
+def test_no_object_raises_anything_but_what_decoding_raises(
+    fields: dict[str, Any], text: str, tree: Any
+) -> None:
+    index = AddressIndex()
+    meta = {**fields, "creationTimestamp": text, "ownerReferences": [{"kind": text, "name": text}]}
+    status = {**fields, "podIPs": [{"ip": text}], "loadBalancer": tree, "addresses": tree}
+    spec = {"podCIDRs": [text], **fields}
+    encoded = msgspec.json.encode({"metadata": meta, "spec": spec, "status": status})
+    for of, read in (
+        (Pod, lambda obj: index.put_pod(pod_of(obj, index, NOW_NS), NOW_NS)),
+        (Service, lambda obj: index.put_service(service_of(obj))),
+        (Node, lambda obj: index.put_node(node_of(obj))),
+        (EndpointSlice, lambda obj: index.put_endpoints(endpoints_of(obj))),
+    ):
+        try:
+            obj = msgspec.json.decode(encoded, type=of)
+        except msgspec.DecodeError:
+            continue
+        read(obj)

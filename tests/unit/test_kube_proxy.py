@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_kdns.errors import ConfigError
+from kubectl_kdns.kube.dial import Endpoint
 from kubectl_kdns.kube.proxy import Proxy, choose_proxy
 
 SQUID = Proxy("http", "squid", 3128)
@@ -94,3 +95,17 @@ def test_no_text_raises_anything_else(host: str, url: str, no_proxy: str) -> Non
     except ConfigError:
         return
     assert proxy is None or proxy.port > 0
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint", "authority"),
+    [
+        ("https://api", Endpoint(True, "api", 443, ""), "api"),
+        ("https://api:6443/k8s/c", Endpoint(True, "api", 6443, "/k8s/c"), "api:6443"),
+        ("http://api:443", Endpoint(False, "api", 443, ""), "api:443"),
+        ("https://[fd00::1]:443", Endpoint(True, "fd00::1", 443, ""), "[fd00::1]"),
+    ],
+)
+def test_endpoints(url: str, endpoint: Endpoint, authority: str) -> None:
+    assert Endpoint.of(url) == endpoint
+    assert endpoint.authority == authority
