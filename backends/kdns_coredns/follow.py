@@ -188,7 +188,7 @@ class Follower:
                 PodObject,
                 put=self._on_pod,
                 drop=self._on_gone,
-                listed=lambda: None,
+                current=lambda: None,
                 failed=self._on_failed,
                 query={"labelSelector": query.selector},
                 backoff=Backoff(),
