@@ -112,6 +112,8 @@ class BackendInfo(Struct, frozen=True):
     components: tuple[str, ...]
     node_capabilities: tuple[str, ...]
     rbac: tuple[Mapping[str, Any], ...]
+    rbac_change: tuple[Mapping[str, Any], ...] = ()
+    """What its temporary change needs besides."""
 
 
 @cache
@@ -141,6 +143,7 @@ def own_backends() -> dict[str, BackendInfo]:
             components=tuple(row["components"]),
             node_capabilities=tuple(row["nodeCapabilities"]),
             rbac=tuple(row["rbac"]),
+            rbac_change=tuple(row.get("rbacChange", ())),
         )
         for name, row in load_plugin()["backends"].items()
     }

@@ -13,6 +13,8 @@ from kubectl_kdns.address_index import NODELOCAL, NOW, AddressIndex, selector_of
 from kubectl_kdns.endpoints import Who
 from kubectl_kdns.model import Client, Lookup, Message, Server
 
+SERVERS = frozenset({"nodelocal", "coredns"})
+
 
 class Directory(AddressIndex):
     """The index with what the pipeline and the filter ask of it."""
@@ -39,6 +41,8 @@ class Directory(AddressIndex):
                     client.pod_uid = who.pod_uid
                     client.workload = who.workload
                     client.node = who.node
+            if client.kind in SERVERS and record.hop == "client":
+                _name_hop(record, client)
         if server and server.ip:
             known = self._known.get(server.ip)
             if known is None or not known.since <= time < known.until:
@@ -84,6 +88,13 @@ class Directory(AddressIndex):
             server.pod, server.namespace, server.workload = pod.name, pod.namespace, pod.workload
             server.node = node
             record.inferred = [*(record.inferred or ()), "server.pod", "server.node"]
+
+
+def _name_hop(record: Lookup | Message, client: Client) -> None:
+    """A log tells who asks only by the address: a DNS server that asks is a hop of its own."""
+    record.hop = client.kind
+    if "client.kind" in (record.inferred or ()):
+        record.inferred = [*(record.inferred or ()), "hop"]
 
 
 def _complete(record: Lookup | Message, endpoint: Client | Server, who: Who) -> None:

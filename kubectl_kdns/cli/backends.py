@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubectl_kdns.backend import BackendInfo, Probe, backend_infos, find_backend, load_backend
@@ -34,20 +35,21 @@ class BackendsOptions(Options):
 GROUPS: list[type[Options]] = [BackendsOptions, CorednsOptions, ConnectionOptions]
 
 
-def rbac_manifest(info: BackendInfo) -> list[dict[str, Any]]:
+def rbac_manifest(name: str, rules: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A ClusterRole of the rules for the whole cluster, and a Role for each namespace that rules are for."""
-    objects: list[dict[str, Any]] = []
     by_namespace: dict[str, list[dict[str, Any]]] = {}
-    for rule in info.rbac:
+    for rule in rules:
         plain = {key: value for key, value in rule.items() if key != "namespace"}
         by_namespace.setdefault(rule.get("namespace", ""), []).append(plain)
-    for namespace, rules in by_namespace.items():
-        metadata = {"name": f"kdns-{info.name}"} | ({"namespace": namespace} if namespace else {})
-        kind = "Role" if namespace else "ClusterRole"
-        objects.append(
-            {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata, "rules": rules}
-        )
-    return objects
+    return [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role" if namespace else "ClusterRole",
+            "metadata": {"name": name} | ({"namespace": namespace} if namespace else {}),
+            "rules": own,
+        }
+        for namespace, own in by_namespace.items()
+    ]
 
 
 def probe_all(infos: list[BackendInfo], connection: ConnectionOptions) -> dict[str, Probe]:
@@ -76,7 +78,16 @@ def run(options: BackendsOptions, _coredns: CorednsOptions, connection: Connecti
     if options.rbac:
         import yaml
 
-        yaml.safe_dump_all([o for info in chosen for o in rbac_manifest(info)], sys.stdout, sort_keys=False)
+        objects = [
+            each
+            for info in chosen
+            for name, rules in (
+                (f"kdns-{info.name}", info.rbac),
+                (f"kdns-{info.name}-change", info.rbac_change),
+            )
+            for each in rbac_manifest(name, rules)
+        ]
+        yaml.safe_dump_all(objects, sys.stdout, sort_keys=False)
         return
     if options.output not in ("table", "json"):
         raise UsageError(f"-o {options.output}: table or json")

@@ -45,7 +45,7 @@ class ConnectionOptions(Options):
     request_timeout: str = flag(
         "--request-timeout",
         metavar="DURATION",
-        help="Give up on one request after this time (0: never; streams have no limit)",
+        help="Give up on one request after this time (0: when the server says nothing for 75 s; streams have no limit)",
         default="0",
     )
     v: int = flag(
@@ -57,6 +57,7 @@ class ConnectionOptions(Options):
     )
     cache_dir: str = flag("--cache-dir", metavar="DIR", help=_IGNORED, default="", hidden=True)
     disable_compression: bool = flag("--disable-compression", help=_IGNORED, default=False, hidden=True)
+    kuberc: str = flag("--kuberc", metavar="FILE", help=_IGNORED, default="", hidden=True)
     log_flush_frequency: str = flag(
         "--log-flush-frequency", metavar="DURATION", help=_IGNORED, default="", hidden=True
     )

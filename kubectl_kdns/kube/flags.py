@@ -7,6 +7,7 @@ from msgspec import Struct
 IGNORED_FLAGS = {
     "cache-dir": "kdns caches nothing on disk",
     "disable-compression": "kdns never asks for compressed responses",
+    "kuberc": "aliases and defaults of kubectl's own commands",
     "log-flush-frequency": "kdns writes its log lines at once",
     "match-server-version": "kdns works with every version of the API that it knows",
     "profile": "kdns is not a Go program",

@@ -250,6 +250,18 @@ def lookup(**parts: Any) -> Lookup:
                 "inferred": ["hop", "client.kind"],
             },
         ),
+        (  # what asks is a DNS server: a hop of its own, as sure as its kind is
+            {"hop": "client", "client": Client(ip="192.168.0.2")},
+            {
+                "hop": "nodelocal",
+                "client": Client("192.168.0.2", kind="nodelocal", node="n2"),
+                "inferred": ["client.kind", "hop"],
+            },
+        ),
+        (
+            {"hop": "client", "client": Client("", kind="coredns")},
+            {"hop": "coredns", "client": Client("", kind="coredns")},
+        ),
         (
             {"client": Client(ip="192.168.0.2", kind="node")},
             {"client": Client("192.168.0.2", kind="node", node="n2")},
