@@ -6,8 +6,8 @@ any other line in it is read line by line.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import UNSET
@@ -15,7 +15,7 @@ from msgspec import UNSET
 from kdns_coredns.facts import Kind, UnreadableError, is_probe
 from kdns_coredns.formats import Template
 from kdns_coredns.joiner import Joiner
-from kdns_coredns.lead import Lead, lead_of
+from kdns_coredns.lead import Lead, lead_of, time_ns
 from kdns_coredns.lines import BLOCK_BYTES, LineForm, Row, Vantage, forms_of, read_rows
 from kdns_coredns.notes import (
     RELOADED,
@@ -29,7 +29,7 @@ from kdns_coredns.notes import (
 from kdns_coredns.selection import Search, Selection
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.model import Lookup, Maybe, Notice, Record, Server
-from kubectl_kdns.times import format_time, parse_time
+from kubectl_kdns.times import format_time
 
 __all__ = ["LogDecoder", "reload_event"]
 
@@ -120,108 +120,147 @@ class LogDecoder:
         return [*self._joiner.drain()] if quiet or not idle else []
 
     def _read(self, text: str, records: list[Record]) -> None:
-        lines = text.count("\n")
-        self._counts["lines_read"] += lines
+        count = text.count("\n")
+        self._counts["lines_read"] += count
         form = self._forms[0]
         rows: list[Row] = [] if self._raw else form.fast.findall(text)
-        if len(rows) == lines:
+        if len(rows) == count:
             try:
-                self._add(form, rows, records)
-                return
+                lookups, special = read_rows(form, rows, self._vantage)
             except UnreadableError:
                 pass  # a stretch was not what it seemed: the strict regexes will tell
-        self._read_singly(text.split("\n")[:-1], records)
+            else:
+                self._counts["lines_queries"] += count
+                self._add(lookups, special, records)
+                self._line += count
+                self._expire(lookups[-1], records)
+                return
+        self._read_mixed(text, records)
 
-    def _read_singly(self, lines: Sequence[str], records: list[Record]) -> None:
-        """Line by line, but neighbours of one form together."""
-        run: list[Row] = []
-        raw: list[str] = []
-        current = self._forms[0]
-        used: Counter[LineForm] = Counter()
-        for line in lines:
-            form, row = self._match(line, current)
-            if run and form is not current:
-                self._add(current, run, records, raw)
-                run, raw = [], []
-            if form is None or row is None:
-                self._note(line, records)
+    def _read_mixed(self, text: str, records: list[Record]) -> None:
+        """Lines of several forms, and lines that are no queries: each form's together, then all in order."""
+        lines: list[str | Lookup] = [*text.split("\n")[:-1]]
+        kinds: dict[int, int] = {}
+        last: Lookup | None = None
+        try:
+            sorted_out = self._sort_out(text)
+            read = {form: read_rows(form, rows, self._vantage) for form, (_, rows) in sorted_out.items()}
+        except UnreadableError:
+            sorted_out = self._sort_out(text, strict=True)
+            read = {form: read_rows(form, rows, self._vantage) for form, (_, rows) in sorted_out.items()}
+        for form, (lookups, special) in read.items():
+            places = sorted_out[form][0]
+            for place, lookup in zip(places, lookups, strict=True):
+                if self._raw:
+                    lookup.raw = safe_text(str(lines[place]))
+                lines[place] = lookup
+            kinds.update((places[index], kind) for index, kind in special)
+            self._counts["lines_queries"] += len(places)
+        learnt = len(self._formats)
+        for place, line in enumerate(lines):
+            if isinstance(line, Lookup):
+                last = line
+                if place in kinds:
+                    self._add([line], [(0, kinds[place])], records)
+                else:
+                    records.append(line)
+            elif len(self._formats) > learnt and self._sort_out(f"{line}\n", strict=True):
+                self._counts["lines_read"] -= 1
+                self._read(f"{line}\n", records)  # CoreDNS took a new Corefile just before it
                 continue
-            current = form
-            used[form] += 1
-            run.append(row)
-            raw.append(line)
-        if run:
-            self._add(current, run, records, raw)
+            else:
+                self._note(line, records)
+            self._line += 1
+        if last:
+            self._expire(last, records)
         # What most lines were in is likely the form of the next block.
-        self._forms.sort(key=lambda form: -used[form])
+        self._forms.sort(key=lambda form: -len(sorted_out[form][0]) if form in sorted_out else 0)
 
-    def _match(self, line: str, current: LineForm) -> tuple[LineForm | None, Row | None]:
-        has_level = "[INFO] " in line
-        for form in (current, *self._forms):
-            if form.level == has_level and (match := form.strict.match(line)):
-                return form, match.groups()
-        return None, None
+    def _sort_out(self, text: str, *, strict: bool = False) -> dict[LineForm, tuple[list[int], list[Row]]]:
+        """The query lines by form: their places in the text, and what the form's regex found in them."""
+        found: dict[LineForm, tuple[list[int], list[Row]]] = {}
+        place = position = 0
 
-    def _add(
-        self, form: LineForm, rows: Sequence[Row], records: list[Record], raw: Sequence[str] = ()
-    ) -> None:
-        """Adds the lookups of rows that follow one another."""
-        lookups, special = read_rows(form, rows, self._vantage)
-        if self._raw:
-            for lookup, line in zip(lookups, raw, strict=True):
-                lookup.raw = safe_text(line)
-        self._counts["lines_queries"] += len(rows)
-        first, self._line = self._line, self._line + len(rows)
+        def add(form: LineForm, match: re.Match[str]) -> None:
+            places, rows = found.setdefault(form, ([], []))
+            places.append(place)
+            rows.append(match.groups())
+
+        first = self._forms[0]
+        ends = itertools.chain((match for match in first.fast.finditer(text) if not strict), [None])
+        for match in ends:
+            start = match.start() if match else len(text)
+            for line in text[position:start].split("\n")[:-1]:
+                # What cannot be a query is seen at once: the regexes would try it at every place.
+                level = "[INFO] " in line
+                if level or " - [" in line:
+                    for form in self._forms:
+                        if form.level == level and (one := form.strict.match(line)):
+                            add(form, one)
+                            break
+                place += 1
+            if match:
+                add(first, match)
+                place += 1
+                position = match.end() + 1
+        return found
+
+    def _add(self, lookups: list[Lookup], special: Sequence[tuple[int, int]], records: list[Record]) -> None:
+        """Adds lookups that follow one another; `special` are those that are not plain."""
         done = 0
         for index, kind in special:
             records += lookups[done:index]
             done = index + 1
+            lookup = lookups[index]
             if kind == Kind.HELD:
-                lookup = lookups[index]
-                records += self._joiner.lookup(lookup, _logged_ns(lookup), first + index)
+                records += self._joiner.lookup(lookup, _logged_ns(lookup), self._line + index)
             elif self._selection.shows_probes:
-                records.append(lookups[index])
+                records.append(lookup)
             else:
                 self._counts["lines_queries"] -= 1
                 self._counts["lines_hidden"] += 1
         records += lookups[done:]
+
+    def _expire(self, last: Lookup, records: list[Record]) -> None:
+        """Lets go of what has waited long enough, when `last` is the newest lookup."""
         if not self._joiner.idle:
-            records += self._joiner.expire(_logged_ns(lookups[-1]), self._line)
+            records += self._joiner.expire(_logged_ns(last), self._line)
 
     def _note(self, line: str, records: list[Record]) -> None:
         """A line that is no query."""
-        self._line += 1
         level = _LEVEL.search(line)
         lead = lead_of(line[: level.start() if level else _LEAD_CHARACTERS])
         text = line[level.end() :] if level else line
+        counts = self._counts
         if error := logged_error(text):
-            hidden = is_probe(error.name, error.type)
-            self._counts["lines_hidden" if hidden else "lines_errors"] += 1
-            if not hidden:
+            if is_probe(error.name, error.type):
+                counts["lines_hidden"] += 1
+            else:
+                counts["lines_errors"] += 1
                 records += self._joiner.error(error, self._pod(lead), lead.time_ns, self._line)
             return
         records += self._joiner.expire(lead.time_ns, self._line)
         if several := consolidated(text):
-            self._counts["lines_errors"] += 1
-            self._counts["errors_consolidated"] = self._counts.get("errors_consolidated", 0) + several[0]
+            counts["lines_errors"] += 1
+            counts["errors_consolidated"] = counts.get("errors_consolidated", 0) + several[0]
             records.append(self._notice("consolidated", several[1], lead))
         elif event := reload_event(line.encode("utf-8", "replace")):
-            self._counts["lines_other"] += 1
+            counts["lines_other"] += 1
             records.append(self._notice(event, safe_text(text), lead))
             if event == RELOADED and self._formats_now:
                 self._learn(self._formats_now())
         elif self._timestamps and not lead.second and (message := kubelet_message(line)):
-            self._counts["lines_other"] += 1
+            counts["lines_other"] += 1
             records.append(self._notice("kubelet", message, lead))
         elif level and level[0] == "[INFO] " and is_like_a_query(text):
-            self._counts["lines_unreadable"] += 1
+            counts["lines_unreadable"] += 1
             if not self._told_unreadable:
                 self._told_unreadable = True
                 example = safe_text(line[:_EXAMPLE_CHARACTERS])
                 message = f"a query in no format that the Corefile has: {example}. Try: --log-format FORMAT"
                 records.append(self._notice("log_unreadable", message, lead))
         else:
-            self._counts["lines_other"] += 1
+            counts["lines_other"] += 1
 
     def _pod(self, lead: Lead) -> Maybe[str]:
         server = self._vantage.server
@@ -269,4 +308,4 @@ def _logged_ns(lookup: Lookup) -> int | None:
     """When its line was written: nanoseconds since the epoch."""
     if not lookup.time:
         return None
-    return parse_time(lookup.time) + round((lookup.latency_ms or 0) * 1e6)
+    return time_ns(lookup.time[:19], int(lookup.time[20:29])) + round((lookup.latency_ms or 0) * 1e6)

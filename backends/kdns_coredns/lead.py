@@ -34,7 +34,7 @@ class Lead(Struct, frozen=True):
 
     @property
     def time_ns(self) -> int | None:
-        return parse_time(self.second) + self.fraction_ns if self.second else None
+        return time_ns(self.second, self.fraction_ns) if self.second else None
 
 
 _NOTHING = Lead()
@@ -57,13 +57,23 @@ def lead_of(text: str) -> Lead:
     return Lead(second, int((fraction or "0").ljust(9, "0")) if second else 0, namespace, pod)
 
 
+def time_ns(second: str, fraction_ns: int) -> int:
+    """Nanoseconds since the epoch of a second in UTC and what goes beyond it."""
+    return _second_ns(second) + fraction_ns
+
+
+@lru_cache(maxsize=1024)
+def _second_ns(second: str) -> int:
+    return parse_time(second)
+
+
 @lru_cache(maxsize=1024)
 def utc_second(second: str, zone: str) -> str:
     """`2026-11-23T10:00:00` in a zone (`Z`, `+01:00`) as the same in UTC; "" when there is no such time."""
     try:
-        time_ns = parse_time(second + zone)
+        since_epoch_ns = parse_time(second + zone)
         # A year at the edge of the calendar would leave it when a duration is taken off.
-        return format_time(time_ns)[:19] if time_ns > NS_PER_S * 86400 * 365 else ""
+        return format_time(since_epoch_ns)[:19] if since_epoch_ns > NS_PER_S * 86400 * 365 else ""
     except (ValueError, OverflowError):
         return ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 
 from msgspec import UNSET, Struct
 
@@ -20,7 +21,7 @@ _CONSOLIDATED = re.compile(r"plugin/errors: ([0-9]{1,10}) errors like '(.*)' occ
 _RELOAD = re.compile(
     rb"\[INFO\] Reloading complete|plugin/reload: (?:Corefile (?:changed but|parse failed)[^\n]*)"
 )
-_UPSTREAM = re.compile(r"(?:->|\bdial (?:udp|tcp)\S* )(\[[^\]]*\]:[0-9]+|[0-9.]+:[0-9]+)")
+_UPSTREAM = re.compile(r"(?:->|\bdial (?:udp|tcp)\S* )(\[[^\]\s]{0,80}\]:[0-9]+|[0-9.]+:[0-9]+)")
 _KUBELET = re.compile(
     r"unable to retrieve container logs for |rpc error: code = |Error grabbing logs: |context cancell?ed"
     r"|failed to (?:watch|open|read|tail|seek|create|try resolving|get)\b"
@@ -28,24 +29,10 @@ _KUBELET = re.compile(
 # A duration, a transport or response flags: what a query's line has and CoreDNS's other lines have not.
 _LIKE_A_QUERY = re.compile(r"\b[0-9]{1,6}\.[0-9]{1,9}s\b|\b(?:udp|tcp)\b|\bqr,")
 _LONGEST_QUERY = 2048
-_CAUSES = (
-    ("timeout", ("i/o timeout", "context deadline exceeded", "timed out")),
-    ("refused", ("connection refused",)),
-    (
-        "network",
-        (
-            "network is unreachable",
-            "no route to host",
-            "host is down",
-            "host is unreachable",
-            "connection reset",
-            "broken pipe",
-            "operation not permitted",
-            "permission denied",
-            "EOF",
-        ),
-    ),
-    ("malformed", ("dns: ", "unpack", "overflow")),
+_CAUSE = re.compile(
+    r"(?P<timeout>i/o timeout|context deadline exceeded|timed out)|(?P<refused>connection refused)"
+    r"|(?P<network>(?:network|host) is (?:unreachable|down)|no route to host|connection reset|broken pipe"
+    r"|operation not permitted|permission denied|\bEOF\b)|(?P<malformed>\bdns: |unpack|overflow)"
 )
 
 
@@ -60,23 +47,27 @@ class LoggedError(Struct, frozen=True):
 
 
 def logged_error(text: str) -> LoggedError | None:
-    """`... plugin/errors: 2 cart.shop. A: read udp 10.0.0.1:5->10.0.0.2:53: i/o timeout`."""
-    match = _ERROR.search(text)
+    """`plugin/errors: 2 cart.shop. A: read udp 10.0.0.1:5->10.0.0.2:53: i/o timeout`."""
+    match = _ERROR.match(text)
     if not match:
         return None
-    number = type_number(match[3])
-    return LoggedError(
-        rcode=int(match[1]),
-        name=name_of_text(match[2]),
-        type=match[3] if number is None else type_name(number),
-        error=Error(cause_type(match[4]), safe_text(match[4])),
-        upstream=_upstream(match[4]),
-    )
+    rcode, name, type_, cause = match.groups()
+    error = Error(cause_type(cause), safe_text(cause))
+    upstreams = _UPSTREAM.findall(cause)
+    upstream = upstream_of(upstreams[-1]) if upstreams else UNSET
+    return LoggedError(int(rcode), *_question(name, type_), error, upstream)
+
+
+@lru_cache(maxsize=4096)
+def _question(name: str, type_: str) -> tuple[str, str]:
+    number = type_number(type_)
+    return name_of_text(name), type_ if number is None else type_name(number)
 
 
 def cause_type(cause: str) -> str:
     """One of model.ERROR_TYPES for the words of a Go program."""
-    return next((kind for kind, words in _CAUSES if any(word in cause for word in words)), "other")
+    match = _CAUSE.search(cause)
+    return (match and match.lastgroup) or "other"
 
 
 def consolidated(text: str) -> tuple[int, str] | None:
@@ -128,8 +119,3 @@ def classic_line(line: str) -> str:
     name = f"plugin/{plugin.removeprefix('plugin/')}: " if isinstance(plugin, str) and plugin else ""
     message = message.replace("\n", "\\010")
     return f"{lead.replace(chr(10), ' ')}[{entry.get('level', 'INFO')}] {name}{message}".replace("\n", " ")
-
-
-def _upstream(cause: str) -> Maybe[Upstream]:
-    found = _UPSTREAM.findall(cause)
-    return upstream_of(found[-1]) if found else UNSET
