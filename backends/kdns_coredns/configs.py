@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
+
+from msgspec import Struct
 
 from kdns_coredns.pods import ConfigSource, CorednsPod, Mount
 from kubectl_kdns.errors import ClusterError, NotFoundError
@@ -16,8 +17,7 @@ CUSTOM = "coredns-custom"
 """The ConfigMap that AKS and k3s leave to their users."""
 
 
-@dataclass(frozen=True)
-class CorefileText:
+class CorefileText(Struct, frozen=True):
     """A Corefile as the cluster has it now; pods may still run an older one.
 
     `text` is None when it could not be read, `reason` says why. `files` are all files of ConfigMaps that the
@@ -27,9 +27,9 @@ class CorefileText:
     path: str
     text: str | None
     reason: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = {}
     known: frozenset[str] = frozenset()
-    config_map: Mapping[str, Any] = field(default_factory=dict)
+    config_map: Mapping[str, Any] = {}
 
     def resolve(self, pattern: str) -> Mapping[str, str] | None:
         """The files that `import PATTERN` in this Corefile means, by path in their order; None: not known.

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from kdns_coredns.pods import ConfigSource, CorednsPod, Mount, PodObject, coredns_pod, is_kube_dns
+from msgspec import Struct
+
+from kdns_coredns.pods import (
+    ConfigSource,
+    CorednsPod,
+    Mount,
+    PodObject,
+    coredns_pod,
+    has_finished,
+    is_kube_dns,
+)
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import BackendError, ForbiddenError, NotFoundError
 from kubectl_kdns.kube import Cluster
@@ -24,8 +33,7 @@ SELECTORS = (
 )
 
 
-@dataclass(frozen=True)
-class PodQuery:
+class PodQuery(Struct, frozen=True):
     """One list or watch of pods; `namespace` "" is all of them."""
 
     namespace: str
@@ -36,8 +44,7 @@ class PodQuery:
         return f"/api/v1/namespaces/{self.namespace}/pods" if self.namespace else "/api/v1/pods"
 
 
-@dataclass(frozen=True)
-class Discovered:
+class Discovered(Struct, frozen=True):
     """The pods, ordered by namespace and name, and the queries that found some.
 
     `config_sources` are where their Corefiles come from; `notes` are sentences for the user.
@@ -74,7 +81,7 @@ def discover(cluster: Cluster, options: Mapping[str, Any]) -> Discovered:
         found = _list_all(cluster, [PodQuery(SYSTEM_NAMESPACE, query.selector) for query in queries])
     if not found and not given:
         found = _behind_service(cluster, namespace or SYSTEM_NAMESPACE)
-    objects = _unique(pod for pods in found.values() for pod in pods)
+    objects = _unique(pod for pods in found.values() for pod in pods if not has_finished(pod))
     kube_dns = [pod for pod in objects if is_kube_dns(pod)]
     pods = [pod for obj in objects if not is_kube_dns(obj) and (pod := coredns_pod(obj))]
     if not pods:

@@ -11,10 +11,10 @@ from contextlib import suppress
 
 from kdns_coredns.discover import Discovered
 from kdns_coredns.pod_log import LogDecoder, PodLog, Reading
-from kdns_coredns.pods import CorednsPod, PodObject, coredns_pod, is_kube_dns
+from kdns_coredns.pods import CorednsPod, PodObject, coredns_pod, has_finished, is_kube_dns
 from kdns_coredns.reports import notice
 from kubectl_kdns.backend import Scope
-from kubectl_kdns.errors import BackendError, KdnsError
+from kubectl_kdns.errors import BackendError, ForbiddenError, KdnsError
 from kubectl_kdns.kube import Cluster
 from kubectl_kdns.kube.backoff import Backoff
 from kubectl_kdns.kube.reflector import Reflector
@@ -69,6 +69,7 @@ class Follower:
         self._known: set[str] = set()  # UIDs of all that were started and whose pods still exist
         self._waiting: dict[str, CorednsPod] = {}  # by UID, those for which there was no room
         self._reflectors: list[Reflector[PodObject]] = []
+        self._told_no_watch = False
         self._finished: dict[str, int] = {}
         self._closing, self._abandoned = threading.Event(), threading.Event()
         self.description = _description(discovered.pods)
@@ -103,8 +104,9 @@ class Follower:
         finally:
             self.close()
             self._abandoned.set()
+            until_s = time.monotonic() + CLOSE_WAIT_S
             for thread in (*self._logs.values(), *self._reflectors):
-                thread.join(CLOSE_WAIT_S / 4)
+                thread.join(max(0.0, until_s - time.monotonic()))
 
     def _batches(self) -> Iterator[list[Record]]:
         beats_from_s = time.monotonic() + ANSWER_WAIT_S
@@ -198,7 +200,9 @@ class Follower:
 
     def _on_pod(self, obj: PodObject) -> str:
         pod = None if is_kube_dns(obj) else coredns_pod(obj)
-        if pod:
+        if has_finished(obj):
+            self._on_gone(obj.metadata.uid)
+        elif pod:
             self._add(pod, _reading_of_new(pod, self._reading))
         return obj.metadata.uid
 
@@ -211,7 +215,9 @@ class Follower:
             log.pod_is_gone()
 
     def _on_failed(self, error: KdnsError, for_good: bool) -> None:
-        if for_good:
+        # Other failures pass, and the logs that are followed tell of them.
+        if (for_good or isinstance(error, ForbiddenError)) and not self._told_no_watch:
+            self._told_no_watch = True
             self._put([self._notice("no_watch", f"new CoreDNS pods will not be noticed: {error.what}")])
 
     def _put(self, item: list[Record] | PodLog) -> None:

@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from kdns_coredns.log_reader import MAX_LINE_BYTES, LogReader
 from kdns_coredns.pods import CorednsPod
@@ -44,8 +45,7 @@ class LogDecoder(Protocol):
     def counters(self) -> Mapping[str, int]: ...
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What to read of a log: what was there before `start_ns` (bounded by `since_ns` and `tail` lines), what
     comes after it, the log of the container before the last restart."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -104,8 +103,7 @@ class PodObject(Struct):
     status: _Status = msgspec.field(default_factory=_Status)
 
 
-@dataclass(frozen=True)
-class ConfigSource:
+class ConfigSource(Struct, frozen=True):
     """One key of a ConfigMap."""
 
     namespace: str
@@ -113,8 +111,7 @@ class ConfigSource:
     key: str
 
 
-@dataclass(frozen=True)
-class Mount:
+class Mount(Struct, frozen=True):
     """A ConfigMap in a container: `keys` are (path, key) below or at `path`; empty: every key by its name."""
 
     path: str
@@ -137,8 +134,7 @@ class Mount:
         return next((place for place, name in self.keys if name == key), None)
 
 
-@dataclass(frozen=True)
-class CorednsPod:
+class CorednsPod(Struct, frozen=True):
     """A pod that runs a CoreDNS; `kind` is `coredns` or `nodelocal`, as in `server.kind`.
 
     `config` is where its Corefile comes from, None when that is no ConfigMap; `corefile` its path in the
@@ -153,7 +149,7 @@ class CorednsPod:
     container: str
     image: str
     kind: str
-    labels: Mapping[str, str] = field(hash=False)
+    labels: Mapping[str, str]
     workload: Maybe[Workload]
     restarts: int
     ready: bool
@@ -164,6 +160,11 @@ class CorednsPod:
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name} ({self.node})" if self.node else f"{self.namespace}/{self.name}"
+
+
+def has_finished(pod: PodObject) -> bool:
+    """Evicted, or on a node that was shut down: its containers are gone, and it will have no others."""
+    return pod.status.phase in ("Succeeded", "Failed")
 
 
 def is_kube_dns(pod: PodObject) -> bool:

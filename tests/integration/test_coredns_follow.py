@@ -514,6 +514,23 @@ def test_a_log_that_broke_off_with_its_pod_is_a_loss(
     assert run.lines() == ["a"]
 
 
+def test_an_evicted_pod_is_not_tried_again(server: ApiServer, log: PodLog, cluster: Cluster) -> None:
+    log.write("a")
+    with Following(cluster, history=True) as run:
+        run.wait_for_line("a")
+        server.put({**coredns_object("coredns-a"), "status": {"phase": "Failed"}})
+        log_of(server, "coredns-b").write("b")
+        server.put(coredns_object("coredns-b"))
+        run.wait_for_line("b")
+        log.end()
+        log.write("of nobody")
+        # Heartbeats go on, so this is looked at again and again.
+        run.wait_for(
+            lambda _: "log kube-system/coredns-a (n1)" not in [t.name for t in threading.enumerate()]
+        )
+    assert run.lines() == ["a", "b"]
+
+
 def test_the_watch_may_break_and_expire(server: ApiServer, log: PodLog, cluster: Cluster) -> None:
     log.write("old")
     with Following(cluster) as run:
@@ -531,11 +548,15 @@ def test_the_watch_may_break_and_expire(server: ApiServer, log: PodLog, cluster:
 
 def test_without_the_right_to_watch_it_goes_on(server: ApiServer, log: PodLog, cluster: Cluster) -> None:
     server.script(lambda r: "watch" in r.query, failure(403, "Forbidden"), forever=True)
-    # WatchList falls back to a list, and only the watch that follows is refused for good.
     with Following(cluster) as run:
         log.wait_for_readers()
         log.write("a", at=NOW)
         run.wait_for_line("a")
+        run.wait_for(lambda run: run.notices())
+        server.wait_for(lambda server: server.count("GET /api/v1/pods$") > 6)
+    [(code, message)] = run.notices()
+    assert code == "no_watch"
+    assert message.startswith("new CoreDNS pods will not be noticed: not allowed to watch pods")
 
 
 def test_more_pods_than_log_requests(server: ApiServer, cluster: Cluster) -> None:

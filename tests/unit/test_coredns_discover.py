@@ -140,6 +140,11 @@ def test_a_pod_with_several_labels_is_one_pod() -> None:
     assert len(found.queries) == 2
 
 
+def test_pods_that_have_finished_are_no_longer_there() -> None:
+    evicted = pod("a", status={"phase": "Failed", "reason": "Evicted"})
+    assert [p.name for p in find(FakeCluster(evicted, pod("b"))).pods] == ["b"]
+
+
 def test_options_choose() -> None:
     cluster = FakeCluster(pod("a"), pod("b", "dns", {"app": "my-dns"}), pod("c", "shop", {"app": "my-dns"}))
     assert [p.name for p in find(cluster, coredns_selector="app=my-dns").pods] == ["b", "c"]
