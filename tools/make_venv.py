@@ -1,6 +1,6 @@
 """Makes a virtual environment with pip in it, also where Debian keeps ensurepip in a package of its own.
 
-Usage: python3 tools/venv.py DIRECTORY. Only the standard library; no root.
+Usage: python3 tools/make_venv.py DIRECTORY. Only the standard library; no root.
 """
 
 from __future__ import annotations
