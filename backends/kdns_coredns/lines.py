@@ -188,9 +188,12 @@ def _query_times(
 ) -> list[Maybe[str]]:
     """RFC 3339 times of the queries. A line is written when the query ends: the duration comes off."""
     starts = list(map(sub, fractions, latencies)) if latencies else fractions
-    # One % for the whole block takes half the time of one for each line.
-    pairs = tuple(chain.from_iterable(zip(seconds, starts, strict=True)))
-    times: list[Any] = ("%s.%09dZ\n" * len(starts) % pairs).split("\n")[:-1]
+    # One % for the whole block takes half the time of one for each line, and most blocks are of one second.
+    if seconds.count(seconds[0]) == len(seconds):
+        text = f"{seconds[0]}.%09dZ\n" * len(starts) % tuple(starts)
+    else:
+        text = "%s.%09dZ\n" * len(starts) % tuple(chain.from_iterable(zip(seconds, starts, strict=True)))
+    times: list[Any] = text.split("\n")[:-1]
     if min(starts) < 0:
         for index, start in enumerate(starts):
             if start < 0 and seconds[index]:
