@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kdns_coredns import pod_log
+from kdns_coredns import follow, pod_log
 from kdns_coredns.discover import CorednsPod
 from kubectl_kdns.errors import BackendError, ClusterError, ForbiddenError
 from kubectl_kdns.kube import Cluster, ConnectionFlags, connect
@@ -257,11 +257,13 @@ def test_words_of_the_kubelet_are_no_lines(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-@pytest.mark.parametrize("follow", [True, False])
-def test_missing_rights_end_the_run(server: ApiServer, cluster: Cluster, status: int, follow: bool) -> None:
+@pytest.mark.parametrize("is_followed", [True, False])
+def test_missing_rights_end_the_run(
+    server: ApiServer, cluster: Cluster, status: int, is_followed: bool
+) -> None:
     server.put(coredns_object("coredns-b"))
     server.script(LOG, failure(status, "Forbidden", "pods is forbidden"), forever=True)
-    with Following(cluster, follow=follow) as run:
+    with Following(cluster, follow=is_followed) as run:
         run.wait_for_end()
     assert isinstance(run.failure, ForbiddenError)
     assert run.failure.status == status
@@ -419,6 +421,7 @@ def test_a_silent_connection_is_left_alone(
 ) -> None:
     monkeypatch.setattr(pod_log, "FIRST_LOOK_S", 0.01)
     log.write("a")
+    server.script(lambda r: is_log(r) and r.query.get("tailLines") == "1", failure(500, "InternalError"))
     with Following(cluster, history=True) as run:
         run.wait_for_line("a")
         server.wait_for(lambda server: server.count(LOG) > 2)
@@ -448,7 +451,84 @@ def test_the_log_of_a_pod_whose_node_died_ends(
     assert (loss.reason, loss.from_) == ("disconnected", "2026-11-23T10:00:02.000000000Z")
 
 
+def test_a_previous_log_of_long_ago_is_no_restart(server: ApiServer, log: PodLog, cluster: Cluster) -> None:
+    log.write("long ago", at=NOW)
+    log.restart()
+    log.write("a")
+    with Following(cluster, history=True) as run:
+        run.wait_for_line("a")
+        again = while_disconnected(server, log)
+        log.write("b")
+        log.rotate()
+        log.write("c")
+        again.set()
+        run.wait_for_line("c")
+    assert run.lines() == ["a", "c"]
+    assert [code for code, _ in run.notices()] in ([], ["log_unreachable"])
+    assert [loss.reason for loss in run.losses()] == ["log_rotated"]
+
+
+def test_a_container_that_has_been_restarted_while_its_log_is_read(
+    server: ApiServer, log: PodLog, cluster: Cluster
+) -> None:
+    """The previous log is then the one that is read already, and what was before it is lost."""
+    log.write("a", at=NOW)
+    with Following(cluster, history=True) as run:
+        run.wait_for_line("a")
+        again = while_disconnected(server, log)
+        log.write("b")
+        log.restart()
+        log.write("c")
+        body = b"2026-11-23T10:00:02.002000000Z c\n2026-11-23T10:00:02.009000000Z of the next\n"
+        server.script(lambda r: "previous" in r.query, Reply(body=body))
+        again.set()
+        run.wait_for_line("c")
+    assert run.lines() == ["a", "c"]
+    [loss] = run.losses()
+    assert (loss.reason, loss.from_, loss.until) == (
+        "log_rotated",
+        "2026-11-23T10:00:02.000000000Z",
+        "2026-11-23T10:00:02.002000000Z",
+    )
+
+
 # What happens to pods
+
+
+def test_a_pod_that_goes_before_its_log_was_read(server: ApiServer, log: PodLog, cluster: Cluster) -> None:
+    server.put(coredns_object("coredns-b", "n2"))
+    server.script(r"coredns-b/log", failure(404, "NotFound"), forever=True)
+    log.write("old")
+    with Following(cluster) as run:
+        run.wait_for(lambda run: run.losses())
+        log.write("a", at=NOW)
+        run.wait_for_line("a")
+    [loss] = run.losses()
+    assert (loss.reason, loss.node, loss.from_) == ("disconnected", "n2", "2026-11-23T10:00:01.000000000Z")
+
+
+def test_a_pod_without_a_log_yet_is_read_from_its_beginning(
+    server: ApiServer, log: PodLog, cluster: Cluster
+) -> None:
+    server.put(coredns_object("coredns-b", state={"waiting": {"reason": "ContainerCreating"}}))
+    log.write("old")
+    with Following(cluster) as run:
+        log.wait_for_readers()
+        log_of(server, "coredns-b").write("b")
+        server.put(coredns_object("coredns-b"))
+        run.wait_for_line("b")
+    assert run.lines() == ["b"]
+    assert server.count("coredns-b/log") == 1
+
+
+def test_what_discovery_has_to_say_comes_first(server: ApiServer, log: PodLog, cluster: Cluster) -> None:
+    server.script("GET /api/v1/pods", failure(403, "Forbidden"))
+    log.write("a")
+    with Following(cluster, follow=False) as run:
+        run.wait_for_end()
+    assert [code for code, _ in run.notices()] == ["discovery"]
+    assert run.records[0] not in run.records[1:]
+    assert run.lines() == ["a"]
 
 
 def test_a_new_pod_is_read_from_its_beginning(server: ApiServer, log: PodLog, cluster: Cluster) -> None:
@@ -665,6 +745,29 @@ def test_close_ends_everything_soon(server: ApiServer, log: PodLog, cluster: Clu
         run.go_on.set()
         run.wait_for_end()
     assert run.failure is None
+
+
+def test_close_does_not_wait_for_what_hangs(
+    log: PodLog, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "CLOSE_WAIT_S", 0.01)
+    hanging, go_on = threading.Event(), threading.Event()
+
+    class Hanging(LineDecoder):
+        def feed(self, block: bytes) -> list[Record]:
+            hanging.set()
+            assert go_on.wait(10)
+            return super().feed(block)
+
+    log.write("a")
+    with Following(cluster, Hanging, history=True) as run:
+        assert hanging.wait(10)
+        run.follower.close()
+        run.wait_for_end()
+        go_on.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("log "):
+            thread.join(10)
 
 
 def test_a_follower_that_was_never_read_can_be_closed(server: ApiServer, cluster: Cluster) -> None:

@@ -189,6 +189,13 @@ def test_odd_labels_are_found_behind_the_service() -> None:
     assert found.queries == (PodQuery("kube-system", "app=resolver,tier=dns"),)
 
 
+def test_a_service_that_may_not_be_read_is_no_error_of_its_own() -> None:
+    cluster = FakeCluster()
+    cluster.forbidden["/api/v1/namespaces/kube-system/services/kube-dns"] = 403
+    with pytest.raises(BackendError, match="no CoreDNS pods were found"):
+        find(cluster)
+
+
 @pytest.mark.parametrize("spec", [{}, {"selector": {"app": "gone"}}])
 def test_nothing_behind_the_service(spec: dict[str, Any]) -> None:
     service = {"kind": "Service", "metadata": {"name": "kube-dns", "namespace": "kube-system"}, "spec": spec}
