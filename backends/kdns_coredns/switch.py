@@ -66,8 +66,8 @@ def with_log(corefile: str, classes: Sequence[str], session: str) -> str:
         opening = lines[block.open_line - 1] if block.open_line and not block.file else ""
         if not _OPENS.search(opening):
             raise BackendError(
-                f"the server block in line {block.line} of {block.file or 'the Corefile'} cannot be edited by "
-                "lines: its brace is not the last thing on a line of this file",
+                f"the server block in line {block.line} of {block.file or 'the Corefile'} cannot be edited "
+                "by lines: its brace is not the last thing on a line of this file",
                 hint="switch the log on by hand: kubectl -n kube-system edit configmap coredns",
             )
         lines[block.open_line : block.open_line] = inserted
@@ -75,7 +75,7 @@ def with_log(corefile: str, classes: Sequence[str], session: str) -> str:
 
 
 def _log_lines(block: ServerBlock, classes: set[str], session: str) -> list[str]:
-    """The lines to put at the top of a server block; none when it already logs these classes for all names."""
+    """The lines for the top of a server block; none when it already logs these classes for all names."""
     wanted = _spelled_out(classes)
     general: LogRule | None = next((rule for rule in block.log_rules if "." in rule.names), None)
     template = ""

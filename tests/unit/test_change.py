@@ -33,7 +33,7 @@ class Fake:
         return {}
 
     def apply(self, *, dry_run: bool = False) -> None:
-        self.calls.append("apply")
+        self.calls.append("dry run" if dry_run else "apply")
         if self.fail_apply:
             raise ClusterError("no answer")
 

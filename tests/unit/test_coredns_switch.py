@@ -20,6 +20,10 @@ KUBEADM = """.:53 {
 """
 
 
+PLUGINS = ["errors", "log", "log . {\n class denial\n }", "whoami # x", "cache 30", ""]
+QUOTED = '"{remote} {name} \\"{type}\\""'
+
+
 def test_class_error_is_three_lines_at_the_top() -> None:
     changed = with_log(KUBEADM, ["error"], "ab12")
     assert changed == KUBEADM.replace(
@@ -36,7 +40,7 @@ def test_class_error_is_three_lines_at_the_top() -> None:
         (KUBEADM, ["all"], "log . #"),
         (KUBEADM, ["success", "denial", "error"], "log . #"),
         (". {\n    log . {\n        class denial\n    }\n}\n", ["error"], "class denial error"),
-        ('. {\n  log . "{remote} {name} \\"{type}\\"" {\n class error\n }\n}', ["all"], 'log . "{remote} {name} \\"{type}\\"" #'),
+        (f". {{\n  log . {QUOTED} {{\n class error\n }}\n}}", ["all"], f"log . {QUOTED} #"),
         (". {\n  log {combined}\n}\n", ["all"], "log . #"),
         (". { # a comment\n  errors\n}\n", ["all"], "log . #"),
     ],
@@ -95,7 +99,7 @@ def test_the_diff_shows_what_comes() -> None:
 
 
 @given(
-    st.lists(st.sampled_from(["errors", "log", "log . {\n class denial\n }", "whoami # x", "cache 30", ""]), max_size=5),
+    st.lists(st.sampled_from(PLUGINS), max_size=5),
     st.sets(st.sampled_from(["all", "success", "denial", "error"]), min_size=1),
     st.sampled_from(["", "# top\n", "(s) {\n  errors\n}\n"]),
 )  # fmt: skip
