@@ -34,7 +34,7 @@ class Directory(AddressIndex):
                 who = known.who
                 if client.kind or client.namespace or client.node or who.inferred:
                     _complete(record, client, who)
-                else:  # as a rule: without a call and checks, for the budget of 1 us a record
+                else:  # as a rule; twice on purpose: without a call and checks it keeps the budget of 1 us
                     client.kind = who.kind
                     client.namespace = who.namespace
                     client.pod = who.pod
