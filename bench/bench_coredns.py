@@ -14,9 +14,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import msgspec
+from row import Row
 
 from kdns_coredns.corefile import COMMON
 from kdns_coredns.decoder import LogDecoder
@@ -38,21 +38,6 @@ _PLAIN = re.compile(
     rb'(?P<class>\S+) (?P<name>(?:\\.|[^\s\\"])+) (?P<proto>\S+) (?P<size>\d+) (?P<do>true|false) '
     rb'(?P<bufsize>\d+)" (?P<rcode>\S+) (?P<rflags>\S*) (?P<rsize>\d+|-) (?P<duration>[\d.]+)s$'
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """Lines per second, ours and those of what stands beside."""
-
-    what: str
-    per_s: float
-    beside: str
-    beside_per_s: float
-
-    def line(self) -> str:
-        """In the columns of run.py."""
-        beside = f"{self.beside} {self.beside_per_s:,.0f}/s"
-        return f"{self.what:46} {self.per_s:>14,.0f}/s {beside:>30} {self.per_s / self.beside_per_s:>6.1f}x"
 
 
 def rows() -> Iterator[Row]:

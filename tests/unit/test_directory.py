@@ -419,7 +419,7 @@ STEPS = st.lists(
 )
 
 
-@given(STEPS, st.lists(st.tuples(st.integers(0, 2), st.integers(0, 60)), max_size=8))
+@given(STEPS, st.lists(st.tuples(st.integers(0, 2), st.integers(0, 90)), max_size=8))
 def test_it_equals_a_search_through_all_pods(steps: list[Step], questions: list[tuple[int, int]]) -> None:
     """However pods come and go, the index with its caches says what a search of its history says."""
     directory = Directory(keep_ns=10**18)
@@ -429,13 +429,13 @@ def test_it_equals_a_search_through_all_pods(steps: list[Step], questions: list[
         uid = f"uid-p{pod_number}"
         entry = history.get(uid)
         if what == "drop":
-            directory.drop_pod(uid, at(100 + now))
+            directory.drop_pod(uid, at(400 + now))
             if entry and entry[2] is None:
-                entry[2] = 100 + now
+                entry[2] = 400 + now  # after every start
         elif entry is None:
             history[uid] = [address, start * 7 + number, None]
             pod = make_pod(directory, f"p{pod_number}", f"10.0.0.{address}", start_ns=at(start * 7 + number))
-            directory.put_pod(pod, at(100 + now))
+            directory.put_pod(pod, at(400 + now))
         for question, second in questions:
             expected: Any = None
             latest = -1

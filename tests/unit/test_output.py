@@ -84,7 +84,7 @@ def test_a_format_is_a_name_with_or_without_an_argument(text: str, expected: tup
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("jsn", "there is no output format 'jsn'\nTry: did you mean \"json\"?"),
+        ("jsn", "there is no output format 'jsn'\ndid you mean \"json\"?"),
         (
             "xyzzy",
             "there is no output format 'xyzzy'\n"

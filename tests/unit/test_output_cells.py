@@ -67,11 +67,11 @@ def test_the_text_of_a_path(path: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("dns.nmae", "there is no field 'dns.nmae'\nTry: did you mean \"dns.name\"?"),
+        ("dns.nmae", "there is no field 'dns.nmae'\ndid you mean \"dns.name\"?"),
         ("", "there is no field ''\nTry: kubectl kdns fields"),
         (".", "there is no field '.'\nTry: kubectl kdns fields"),
         ("qqqqqq", "there is no field 'qqqqqq'\nTry: kubectl kdns fields"),
-        ("dns.name[", "there is no field 'dns.name['\nTry: did you mean \"dns.name\"?"),
+        ("dns.name[", "there is no field 'dns.name['\ndid you mean \"dns.name\"?"),
         ("client.process", "there is no field 'client.process'\n"
          "Try: one of client.process.pid, client.process.name, client.process.exe"),
         ("dns.name[0]", "dns.name is no list, 'dns.name[0]' takes an element of it\nTry: dns.name"),
