@@ -52,7 +52,7 @@ FIELDS: tuple[Field, ...] = (
     Field("time", "string", "when the query was seen", unit="RFC 3339 UTC, nanoseconds", ecs="@timestamp", otel="Timestamp"),
     Field("backend", "string", "the backend that saw it", ecs="event.provider"),
     Field("node", "string", "the node where it was seen", ecs="host.name", otel="k8s.node.name", directory=True),
-    Field("hop", "string", "who asks: any program (client), NodeLocal DNSCache, or CoreDNS", values=model.HOPS),
+    Field("hop", "string", "who asks: any program (client), NodeLocal DNSCache, or CoreDNS", values=model.HOPS, directory=True),
     Field("side", "string", "at which end it was seen; latency at the server excludes the network to the client", values=model.SIDES),
     Field("status", "string", "unwritten: the server wrote no answer that the log could see (SERVFAIL or dropped)", values=model.STATUSES),
     Field("latency_ms", "double", "from the (first) query to the response, at this side", unit="ms", ecs="event.duration"),
