@@ -30,13 +30,14 @@ def run_live(request: StreamRequest, filter_: Filter, printer: Printer, stack: E
     """Opens and runs it. Returns the exit status; raises KdnsError when it cannot work here."""
     cluster = connect(request.connection)
     stack.callback(cluster.close)
+    # First of all, for the list of pods is on its way while the backend is still being imported.
     feed = DirectoryFeed(cluster, say=printer.status)
+    stack.callback(feed.close)
+    feed.start()
     change = prepare_change(request, cluster, printer)
     if request.change and change is None:
         return 0
     backends = chosen_backends(request, cluster, printer)
-    feed.start()
-    stack.callback(feed.close)
     if change is None:
         stack.callback(warn_of_leftovers(cluster, printer))
     await_directory(feed, filter_)
