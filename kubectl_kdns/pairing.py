@@ -86,10 +86,10 @@ class Pairing:
         self._max_waiting = max_waiting
         self._messages = messages
         self._out: list[Record] = []
-        # Event time: the greatest seen, and a clock that goes on by its steps forward.
+        # The greatest event time; with the shift it is a clock that begins near 0 and never steps back.
         self._high_ns = 0
-        self._clock = 0
-        self._next_check = 0
+        self._shift_ns = 0
+        self._check_ns = 0
         # Both in the order of their deadlines.
         self._waiting: OrderedDict[Key, Asked] = OrderedDict()
         self._early: OrderedDict[Key, tuple[Sighting, int]] = OrderedDict()
@@ -106,22 +106,20 @@ class Pairing:
     def feed(self, sightings: Iterable[Sighting]) -> list[Record]:
         """The records that these sightings complete.
 
-        What nearly all are, a new query or the response to the one that waits, takes no further call.
+        What nearly all are, a new query or the response to the one that waits, is done here.
         """
         waiting, out, vantage, timeout_ns = self._waiting, self._out, self._vantage, self._timeout_ns
         hold_ns, max_waiting, plain = timeout_ns + self._grace_ns, self._max_waiting, not self._messages
         queries = responses = 0
         for sighting in sightings:
             time_ns, exchange, message, size, raw = sighting
-            ahead_ns = time_ns - self._high_ns
-            if ahead_ns > 0:
-                if self._high_ns:
-                    self._clock += ahead_ns
+            in_order = time_ns >= self._high_ns
+            if in_order:
+                if time_ns >= self._check_ns:
+                    self._go_on(time_ns)
                 self._high_ns = time_ns
-                if self._clock >= self._next_check:
-                    self._expire()
-            elif ahead_ns < -timeout_ns and time_ns:
-                self._high_ns = time_ns
+            elif 0 < time_ns < self._high_ns - timeout_ns:
+                self._step_back(time_ns)
             asked = waiting.get(exchange)
             if message.is_response:
                 responses += 1
@@ -135,18 +133,17 @@ class Pairing:
                     continue
                 del waiting[exchange]
                 asked.answered_ns = time_ns
-                asked.told = self._clock
+                asked.told = self._high_ns + self._shift_ns
                 self._answered.add(exchange, asked)
                 late = time_ns - asked.last_ns > timeout_ns and asked.last_ns > 0
                 out.append(lookup_record(vantage, asked, "answered", sighting, late))
             else:
                 queries += 1
-                if asked is not None or not plain or ahead_ns < 0 or self._early or self._rivals:
+                if asked is not None or not plain or not in_order or self._early or self._rivals:
                     self._ask(sighting, asked)
                     continue
-                waiting[exchange] = Asked(
-                    time_ns, exchange, message, size, raw, time_ns, self._clock + hold_ns
-                )
+                deadline = time_ns + self._shift_ns + hold_ns
+                waiting[exchange] = Asked(time_ns, exchange, message, size, raw, time_ns, deadline)
                 if len(waiting) > max_waiting:
                     self._evict()
         self.counters["queries"] += queries
@@ -156,9 +153,8 @@ class Pairing:
     def advance(self, time_ns: int) -> list[Record]:
         """The records that are due at `time_ns` though nothing more came (live, at a heartbeat)."""
         if time_ns > self._high_ns > 0:
-            self._clock += time_ns - self._high_ns
+            self._go_on(time_ns)
             self._high_ns = time_ns
-            self._expire()
         return self._take()
 
     def finish(self) -> list[Record]:
@@ -166,7 +162,7 @@ class Pairing:
         for response, due in self._early.values():
             self._tell_alone(response, due)
         for asked in self._waiting.values():
-            overdue = self._clock >= asked.deadline - self._grace_ns
+            overdue = self._clock() >= asked.deadline - self._grace_ns
             self._out.append(
                 lookup_record(self._vantage, asked, "unanswered" if overdue else "pending", None)
             )
@@ -191,13 +187,13 @@ class Pairing:
             self._ask_again(key, asked, query)
             return
         if time_ns < self._high_ns:
-            told = self._answered.find(exchange, message, self._clock)
+            told = self._answered.find(exchange, message, self._clock())
             if told is not None and time_ns < told.answered_ns:
                 self.counters["duplicate_queries"] += 1
                 return
         if self._messages:
             self._out.append(message_record(self._vantage, query))
-        deadline = self._clock + self._timeout_ns + self._grace_ns
+        deadline = self._clock() + self._timeout_ns + self._grace_ns
         asked = Asked(time_ns, exchange, message, size, raw, time_ns, deadline)
         response = self._take_early(query)
         if response is not None:
@@ -219,7 +215,7 @@ class Pairing:
             self._out.append(message_record(self._vantage, query))
         asked.tries += 1
         asked.last_ns = max(asked.last_ns, time_ns)
-        asked.deadline = self._clock + self._timeout_ns + self._grace_ns
+        asked.deadline = self._clock() + self._timeout_ns + self._grace_ns
         self._waiting.move_to_end(key)
 
     def _respond(self, response: Sighting, asked: Asked | None) -> None:
@@ -234,7 +230,7 @@ class Pairing:
             key = with_question(exchange, message)
             asked = self._waiting.get(key)
         no_answer = asked is None or time_ns < asked.time_ns
-        if no_answer and self._answered.find(exchange, message, self._clock) is not None:
+        if no_answer and self._answered.find(exchange, message, self._clock()) is not None:
             self.counters["duplicate_responses"] += 1
             return
         if asked is not None:
@@ -243,7 +239,7 @@ class Pairing:
             self._forget(key, asked)
             self._answer(key, asked, response)
             return
-        told = self._given_up.find(exchange, message, self._clock)
+        told = self._given_up.find(exchange, message, self._clock())
         if told is None:
             self._hold(response)
         elif told.answered_ns:
@@ -253,7 +249,7 @@ class Pairing:
 
     def _answer(self, key: Key, asked: Asked, response: Sighting) -> None:
         asked.answered_ns = time_ns = response[0]
-        asked.told = self._clock
+        asked.told = self._clock()
         self._answered.add(key, asked)
         late = time_ns - asked.last_ns > self._timeout_ns and asked.last_ns > 0
         self._out.append(lookup_record(self._vantage, asked, "answered", response, late))
@@ -267,7 +263,7 @@ class Pairing:
         self._late += 1
         if self._slowest is None or latency_ns > self._slowest[0]:
             self._slowest = (latency_ns, response)
-        if self._clock - self._late_told >= self._timeout_ns:
+        if self._clock() - self._late_told >= self._timeout_ns:
             self._tell_late()
 
     def _hold(self, response: Sighting) -> None:
@@ -278,10 +274,10 @@ class Pairing:
             return
         if self._messages:
             self._out.append(message_record(self._vantage, response))
-        self._early[key] = (response, self._clock + REORDER_NS)
+        self._early[key] = (response, self._clock() + REORDER_NS)
         if len(self._early) > MAX_EARLY:
             _, (oldest, _) = self._early.popitem(last=False)
-            self._tell_alone(oldest, self._clock)
+            self._tell_alone(oldest, self._clock())
 
     def _take_early(self, query: Sighting) -> Sighting | None:
         """The response that came before this query, if one did."""
@@ -292,10 +288,12 @@ class Pairing:
         del self._early[key]
         return response
 
-    def _expire(self) -> None:
-        """Tells what is due by the clock."""
-        clock = self._clock
-        self._next_check = clock + CHECK_NS
+    def _go_on(self, time_ns: int) -> None:
+        """Tells what is due at `time_ns`."""
+        if not self._high_ns:
+            self._shift_ns = -time_ns
+        self._check_ns = time_ns + CHECK_NS
+        clock = time_ns + self._shift_ns
         while self._early and next(iter(self._early.values()))[1] <= clock:
             _, (response, due) = self._early.popitem(last=False)
             self._tell_alone(response, due)
@@ -307,6 +305,12 @@ class Pairing:
             asked.told = asked.deadline
             self._given_up.add(key, asked)
             self._out.append(lookup_record(self._vantage, asked, "unanswered", None))
+
+    def _step_back(self, time_ns: int) -> None:
+        """Goes on from a clock that was set back: what waits goes on waiting as long as it was to."""
+        self._shift_ns += self._high_ns - time_ns
+        self._high_ns = time_ns
+        self._check_ns = time_ns + CHECK_NS
 
     def _evict(self) -> None:
         key, asked = next(iter(self._waiting.items()))
@@ -344,7 +348,10 @@ class Pairing:
             f"({asked}, from {exchange[2]}). The server is slow, not silent: try a longer --timeout"
         )
         self._note(Notice(code="late_responses", message=text))
-        self._late, self._slowest, self._late_told = 0, None, self._clock
+        self._late, self._slowest, self._late_told = 0, None, self._clock()
+
+    def _clock(self) -> int:
+        return self._high_ns + self._shift_ns
 
     def _take(self) -> list[Record]:
         first_ns, last_ns, count = self._evicted

@@ -29,7 +29,7 @@ class ReplayBackend:
 
     name = BACKEND_NAME
 
-    def probe(self, cluster: Cluster) -> Probe:  # noqa: ARG002
+    def probe(self, cluster: Cluster, options: Mapping[str, Any]) -> Probe:  # noqa: ARG002
         return Probe(usable=False, evidence="reads recorded files, not a cluster", fix=HOW)
 
     def plan(self, filter_: Filter) -> Plan:  # noqa: ARG002

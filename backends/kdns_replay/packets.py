@@ -29,11 +29,11 @@ MDNS_PORT = 5353
 MAX_ADDRESSES = 65536
 
 # Of a packet from its first byte: ethernet type, IP version and header size, fragment, protocol, addresses,
-# ports, UDP length; and where the UDP payload starts.
+# ports, UDP length, DNS id; and where the UDP payload starts.
 _FAST = {
-    ETHERNET: (Struct("!12xHB5xHxB2x4s4sHHH").unpack_from, 42),
-    LINUX_SLL: (Struct("!14xHB5xHxB2x4s4sHHH").unpack_from, 44),
-    LINUX_SLL2: (Struct("!H18xB5xHxB2x4s4sHHH").unpack_from, 48),
+    ETHERNET: (Struct("!12xHB5xHxB2x4s4sHHH2xH").unpack_from, 42),
+    LINUX_SLL: (Struct("!14xHB5xHxB2x4s4sHHH2xH").unpack_from, 44),
+    LINUX_SLL2: (Struct("!H18xB5xHxB2x4s4sHHH2xH").unpack_from, 48),
 }
 _NOT_FAST = (_FAST[ETHERNET][0], 1 << 62)
 _IPV4_TYPE, _PLAIN_HEADER, _ANY_FRAGMENT = 0x0800, 0x45, 0x3FFF
@@ -42,6 +42,7 @@ _TCP = Struct("!HHI4xBB").unpack_from
 _UDP_HEADER_BYTES = 8
 _TCP_HEADER_BYTES = 20
 _DNS_HEADER_BYTES = 12
+_LEAST_UDP_BYTES = _UDP_HEADER_BYTES + _DNS_HEADER_BYTES
 
 
 class MessageFinder:
@@ -73,17 +74,27 @@ class MessageFinder:
         for time_ns, link_type, start, end, wire_bytes in rows:
             unpack, header_bytes = _FAST.get(link_type, _NOT_FAST)
             payload_start = start + header_bytes
-            if payload_start <= end:
-                ether_type, version_size, fragment, protocol, source, target, from_port, to_port, size = (
-                    unpack(buffer, start)
-                )
+            if payload_start + _DNS_HEADER_BYTES <= end:
+                (
+                    ether_type,
+                    version_size,
+                    fragment,
+                    protocol,
+                    source,
+                    target,
+                    from_port,
+                    to_port,
+                    size,
+                    id_,
+                ) = unpack(buffer, start)
                 payload_end = payload_start + size - _UDP_HEADER_BYTES
                 if (
                     ether_type == _IPV4_TYPE
                     and version_size == _PLAIN_HEADER
                     and protocol == UDP
                     and not fragment & _ANY_FRAGMENT
-                    and payload_start + _DNS_HEADER_BYTES <= payload_end <= end
+                    and payload_end <= end
+                    and size >= _LEAST_UDP_BYTES
                     and to_port != MDNS_PORT
                 ):
                     if to_port not in ports and from_port not in ports:
@@ -92,7 +103,6 @@ class MessageFinder:
                     message = decode(payload)
                     if message.is_response:
                         source, from_port, target, to_port = target, to_port, source, from_port
-                    id_ = payload[0] << 8 | payload[1]
                     try:
                         exchange = (texts[source], from_port, texts[target], to_port, "udp", id_)
                     except KeyError:

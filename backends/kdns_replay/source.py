@@ -114,7 +114,9 @@ class CaptureSource:
             )
         queries, responses = counters["queries"], counters["responses"]
         if finder.packets and not queries and not responses:
-            yield self._reports.notice("no_dns", f"none of {finder.packets} packets is DNS of port {ports}")
+            yield self._reports.notice(
+                "no_dns", f"none of {finder.packets} packets is DNS of port {ports}. Try: --port PORT"
+            )
         elif not responses and queries >= ONE_SIDED_QUERIES:
             yield self._reports.notice(
                 "one_sided",

@@ -107,7 +107,9 @@ def test_messages_and_raw() -> None:
 def test_ports_are_an_option() -> None:
     data = pcap([asked(0, port=5353)])
     assert told(read(data, options={"ports": (53, 5353)})) == ["pending -"]
-    assert told(read(data)) == ["notice no_dns: the input: none of 1 packets is DNS of port 53"]
+    assert told(read(data)) == [
+        "notice no_dns: the input: none of 1 packets is DNS of port 53. Try: --port PORT"
+    ]
 
 
 def test_a_capture_that_breaks_off() -> None:
@@ -181,7 +183,7 @@ def test_an_unknown_link_type() -> None:
     assert told(read(pcap([asked(0)] * 3, link_type=147))) == [
         "notice unknown_link_type: the input: 3 packets are of link type 147, which kdns does not read "
         "(their names: https://www.tcpdump.org/linktypes.html). Try: tcpdump -i any",
-        "notice no_dns: the input: none of 3 packets is DNS of port 53",
+        "notice no_dns: the input: none of 3 packets is DNS of port 53. Try: --port PORT",
     ]
 
 
