@@ -158,6 +158,9 @@ class Follower:
 
     def _add(self, pod: CorednsPod, reading: Reading) -> None:
         with self._lock:
+            if pod.uid in self._logs:
+                self._known.add(pod.uid)
+                self._logs[pod.uid].pod_is_there()
             if pod.uid in self._known or self._closing.is_set():
                 return
             if reading.follow and not pod.has_started:

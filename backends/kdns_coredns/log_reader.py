@@ -59,7 +59,6 @@ class LogReader:
         stream = self._open({**query, "follow": follow})
         try:
             while data := self._read(stream):
-                self.rest = b""  # this connection begins with it once more
                 block = framer.feed(data)
                 self.too_long += framer.too_long
                 framer.too_long = 0

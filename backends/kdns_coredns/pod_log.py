@@ -110,6 +110,12 @@ class PodLog(threading.Thread):
         self._gone.set()
         self._wake.set()
 
+    def pod_is_there(self) -> None:
+        """It is not gone, whatever was said before: its labels were taken away and given back."""
+        if self._gone.is_set() and not self._closed.is_set():
+            self._gone.clear()
+            self._wake.clear()
+
     def flush_idle(self) -> list[Record]:
         """What the decoder need not hold any longer."""
         if not self._decoding.acquire(blocking=False):

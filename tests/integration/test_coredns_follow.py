@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from kdns_coredns import follow, pod_log
-from kdns_coredns.discover import CorednsPod
+from kdns_coredns.discover import CorednsPod, discover
+from kdns_coredns.log_reader import LogReader
 from kubectl_kdns.errors import BackendError, ClusterError, ForbiddenError
 from kubectl_kdns.kube import Cluster, ConnectionFlags, connect
 from kubectl_kdns.model import Record
@@ -100,6 +101,7 @@ def test_a_line_between_the_start_and_the_connection_is_shown(log: PodLog, clust
     with Following(cluster) as run:
         run.wait_for_line("just now")
     assert run.lines() == ["just now"]
+    assert run.follower.counters["log_reconnects"] == 0
 
 
 @pytest.mark.parametrize("chunk_bytes", [0, 1, 7, 100])
@@ -245,13 +247,14 @@ def test_a_log_that_stays_unreadable_is_said_once(server: ApiServer, log: PodLog
         b"rpc error: code = NotFound desc = an error occurred\n",
     ],
 )
+@pytest.mark.parametrize("is_followed", [True, False])
 def test_words_of_the_kubelet_are_no_lines(
-    server: ApiServer, log: PodLog, cluster: Cluster, text: bytes
+    server: ApiServer, log: PodLog, cluster: Cluster, text: bytes, is_followed: bool
 ) -> None:
     server.script(LOG, Reply(body=b"2026-11-23T10:00:02.000000000Z a\n" + text))
     log.write("a", at=NOW)
     log.write("b")
-    with Following(cluster, history=True) as run:
+    with Following(cluster, history=True, follow=is_followed) as run:
         run.wait_for_line("b")
     assert (run.lines(), run.losses()) == (["a", "b"], [])
 
@@ -461,8 +464,16 @@ def test_a_previous_log_of_long_ago_is_no_restart(server: ApiServer, log: PodLog
         log.write("b")
         log.rotate()
         log.write("c")
+        # Its last line has no newline, and is not ours to print.
+        server.script(
+            lambda r: "previous" in r.query, Reply(body=b"2026-11-23T10:00:01Z x\n2026-11-23T10:00:01Z y")
+        )
         again.set()
         run.wait_for_line("c")
+        server.delete("Pod", "coredns-a", "kube-system")
+        run.wait_for(
+            lambda _: "log kube-system/coredns-a (n1)" not in [t.name for t in threading.enumerate()]
+        )
     assert run.lines() == ["a", "c"]
     assert [code for code, _ in run.notices()] in ([], ["log_unreachable"])
     assert [loss.reason for loss in run.losses()] == ["log_rotated"]
@@ -609,6 +620,23 @@ def test_an_evicted_pod_is_not_tried_again(server: ApiServer, log: PodLog, clust
             lambda _: "log kube-system/coredns-a (n1)" not in [t.name for t in threading.enumerate()]
         )
     assert run.lines() == ["a", "b"]
+
+
+def test_a_pod_that_is_told_twice_is_read_once(server: ApiServer, log: PodLog, cluster: Cluster) -> None:
+    """Its label was taken away and given back: it is neither read twice nor given up."""
+    with Following(cluster, history=True) as run:
+        log.write("a")
+        run.wait_for_line("a")
+        server.store.delete("Pod", "coredns-a", "kube-system")
+        server.put(coredns_object("coredns-a"))
+        log_of(server, "coredns-b").write("b")
+        server.put(coredns_object("coredns-b"))
+        run.wait_for_line("b")
+        log.end()
+        log.write("c")
+        run.wait_for_line("c")
+    assert run.lines("coredns-a") == ["a", "c"]
+    assert run.losses() == []
 
 
 def test_the_watch_may_break_and_expire(server: ApiServer, log: PodLog, cluster: Cluster) -> None:
@@ -770,6 +798,20 @@ def test_close_does_not_wait_for_what_hangs(
             thread.join(10)
 
 
+def test_a_reader_that_goes_away_leaves_nothing_behind(log: PodLog, cluster: Cluster) -> None:
+    log.write(*["x" * 1000] * 20_000)
+    batches = iter(Following(cluster, history=True).follower)
+    assert next(batches)
+    batches.close()  # type: ignore[attr-defined]
+
+
+def test_a_closed_reader_asks_nobody(server: ApiServer, cluster: Cluster) -> None:
+    reader = LogReader(cluster, discover(cluster, {}).pods[0])
+    reader.close()
+    assert list(reader.blocks({}, follow=True)) == []
+    assert server.count(LOG) == 0
+
+
 def test_a_follower_that_was_never_read_can_be_closed(server: ApiServer, cluster: Cluster) -> None:
     run = Following(cluster)
     run.follower.close()
@@ -782,6 +824,23 @@ def test_heartbeats_while_nothing_comes(log: PodLog, cluster: Cluster) -> None:
     with Following(cluster) as run:
         run.wait_for(lambda run: run.beats >= 2)
     assert run.records == []
+
+
+def test_no_heartbeat_before_every_log_has_answered(
+    server: ApiServer, log: PodLog, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A heartbeat says that the history is complete."""
+    monkeypatch.setattr(follow, "ANSWER_WAIT_S", 60)
+    monkeypatch.setattr(follow, "HEARTBEAT_S", 0.01)
+    answer = threading.Event()
+    server.script(lambda r: is_log(r) and not answer.wait(10), Reply())
+    log.write("a")
+    timer = threading.Timer(0.1, answer.set)
+    with Following(cluster, history=True) as run:
+        timer.start()
+        run.wait_for(lambda run: run.beats)
+    timer.join()
+    assert run.first_batch == run.records[:1] != []
 
 
 def test_what_waits_in_a_decoder_comes_with_heartbeats_and_at_the_end(

@@ -68,6 +68,7 @@ class Following:
         )
         self.records: list[Record] = []
         self.beats = 0
+        self.first_batch: list[Record] | None = None
         self.failure: BaseException | None = None
         self.has_ended = False
         self.changed = threading.Condition()
@@ -91,6 +92,7 @@ class Following:
         try:
             for batch in self.follower:
                 with self.changed:
+                    self.first_batch = batch if self.first_batch is None else self.first_batch
                     self.records += batch
                     self.beats += not batch
                     self.changed.notify_all()
