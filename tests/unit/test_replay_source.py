@@ -239,7 +239,7 @@ def test_closing_ends_the_stream_with_what_is_pending() -> None:
 def test_it_is_a_backend_that_only_reads_files() -> None:
     backend: Backend = BACKEND
     cluster: Any = object()
-    probe = backend.probe(cluster)
+    probe = backend.probe(cluster, {})
     assert (probe.usable, probe.fix) == (False, "kubectl kdns trace --from FILE")
     assert backend.plan(parse_filter("latency_ms > 3")) == Plan()
     with pytest.raises(BackendError, match="cannot watch a cluster"):
