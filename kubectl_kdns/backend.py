@@ -80,7 +80,7 @@ class Backend(Protocol):
 
     name: str
 
-    def probe(self, cluster: Cluster) -> Probe:
+    def probe(self, cluster: Cluster, options: Mapping[str, Any]) -> Probe:
         """Only reads; never raises for what the cluster lacks, that is its answer. Raises ClusterError when
         the cluster cannot be asked: not reached, or login refused."""
 

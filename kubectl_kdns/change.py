@@ -93,12 +93,8 @@ class TemporaryChange:
     _waiting: tuple[str, ...] = field(default=())
 
     def apply(self) -> None:
-        """Applies the change; when that fails half-way, it is taken back before the error goes on."""
-        try:
-            self.change.apply()
-        except BaseException:
-            self.done()
-            raise
+        """Applies the change; whatever comes of that, `done` is owed."""
+        self.change.apply()
         self._applied_ns = self.now_ns()
         self._next_progress_ns = self._applied_ns + PROGRESS_NS
         self._waiting = tuple(self.change.waiting_for())

@@ -17,7 +17,7 @@ from kubectl_kdns.errors import BackendError, KdnsError
 from kubectl_kdns.filter import Filter
 from kubectl_kdns.kube import Cluster, connect
 from kubectl_kdns.kube.feed import DirectoryFeed
-from kubectl_kdns.pipeline import Stop
+from kubectl_kdns.pipeline import Stop, take_signals
 from kubectl_kdns.printer import Printer
 from kubectl_kdns.session import ChangeRequest, StreamRequest, make_pipeline, run_pipeline
 
@@ -47,8 +47,8 @@ def run_live(request: StreamRequest, filter_: Filter, printer: Printer, stack: E
     if request.change and change is not None:
         temporary = TemporaryChange(change, request.change.lasts_ns, time.monotonic_ns, printer.status)
         stack.callback(stop.install())
+        stack.callback(take_back, temporary, printer)
         temporary.apply()
-        stack.callback(temporary.done)
     sources: list[Source] = []
     for backend in backends:
         source = backend.open(scope, backend.plan(filter_))
@@ -69,6 +69,15 @@ def run_live(request: StreamRequest, filter_: Filter, printer: Printer, stack: E
     return run_pipeline(pipeline, printer, stack)
 
 
+def take_back(temporary: TemporaryChange, printer: Printer) -> None:
+    """Undoes the change; a signal in the middle of it waits until that is done."""
+    restore = take_signals(lambda *_: printer.status("one moment: the change is being taken back"))
+    try:
+        temporary.done()
+    finally:
+        restore()
+
+
 def chosen_backends(request: StreamRequest, cluster: Cluster, printer: Printer) -> list[Backend]:
     """The backends that were named, or the first that can work here without a change to the cluster."""
     if request.backends:
@@ -77,7 +86,7 @@ def chosen_backends(request: StreamRequest, cluster: Cluster, printer: Printer) 
     for name, info in backend_infos().items():
         if info.live:
             backend = load_backend(name)
-            probe = probes[name] = backend.probe(cluster)
+            probe = probes[name] = backend.probe(cluster, request.options)
             if probe.usable:
                 printer.status(f"backend {name}: {probe.evidence}")
                 return [backend]

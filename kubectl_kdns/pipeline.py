@@ -53,16 +53,19 @@ class Stop:
 
     def install(self) -> Callable[[], None]:
         """Takes SIGINT, SIGTERM and SIGHUP; returns what gives them back."""
-        old = {
-            number: signal.signal(number, self.handle)
-            for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
-        }
+        return take_signals(self.handle)
 
-        def restore() -> None:
-            for number, handler in old.items():
-                signal.signal(number, handler)
 
-        return restore
+def take_signals(handle: Callable[[int, FrameType | None], None]) -> Callable[[], None]:
+    """Lets `handle` have the signals that end a program; returns what gives them back."""
+    numbers = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+    old = {number: signal.signal(number, handle) for number in numbers}
+
+    def restore() -> None:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+    return restore
 
 
 class Counts(Struct):

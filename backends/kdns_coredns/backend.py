@@ -29,9 +29,9 @@ class CorednsBackend:
 
     name = NAME
 
-    def probe(self, cluster: Cluster) -> Probe:
+    def probe(self, cluster: Cluster, options: Mapping[str, Any]) -> Probe:
         try:
-            found = discover(cluster, {})
+            found = discover(cluster, options)
         except KdnsError as error:
             if isinstance(error, ClusterError) and error.status in (0, 401):
                 raise  # nobody can tell: the cluster was not reached, or does not know us
@@ -57,7 +57,7 @@ class CorednsBackend:
             raise BackendError("the coredns backend needs a cluster", hint="--from FILE reads a recorded log")
         found = discover(cluster, scope.options)
         states = read_settings(cluster, found)
-        if _all_off(list(states.values())) and not scope.history and not scope.options.get("change"):
+        if _all_off(list(states.values())) and not scope.history:
             raise BackendError(
                 "CoreDNS's log is off, so nothing would ever show",
                 cause=", ".join(f"configmap {s.namespace}/{s.name} has no `log`" for s in states),

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubectl_kdns.backend import BackendInfo, Probe, backend_infos, find_backend, load_backend
-from kubectl_kdns.cli.groups import ConnectionOptions, CorednsOptions
+from kubectl_kdns.cli.groups import ConnectionOptions, CorednsOptions, InputOptions
 from kubectl_kdns.cli.options import Options, command, flag
-from kubectl_kdns.cli.stream import connection_flags
+from kubectl_kdns.cli.stream import backend_options, connection_flags
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import KdnsError, UsageError
 
@@ -52,7 +52,9 @@ def rbac_manifest(name: str, rules: Sequence[Mapping[str, Any]]) -> list[dict[st
     ]
 
 
-def probe_all(infos: list[BackendInfo], connection: ConnectionOptions) -> dict[str, Probe]:
+def probe_all(
+    infos: list[BackendInfo], coredns: CorednsOptions, connection: ConnectionOptions
+) -> dict[str, Probe]:
     """The live backends' answers; when there is no cluster to ask, that is the answer of each."""
     from kubectl_kdns.kube import connect
 
@@ -64,7 +66,10 @@ def probe_all(infos: list[BackendInfo], connection: ConnectionOptions) -> dict[s
     }
     try:
         cluster = connect(connection_flags(connection))
-        probes |= {info.name: load_backend(info.name).probe(cluster) for info in live}
+        probes |= {
+            info.name: load_backend(info.name).probe(cluster, backend_options(InputOptions(), coredns))
+            for info in live
+        }
     except KdnsError as error:
         probes |= {
             info.name: Probe(False, error.what, error.hint) for info in live if info.name not in probes
@@ -72,7 +77,7 @@ def probe_all(infos: list[BackendInfo], connection: ConnectionOptions) -> dict[s
     return probes
 
 
-def run(options: BackendsOptions, _coredns: CorednsOptions, connection: ConnectionOptions) -> None:
+def run(options: BackendsOptions, coredns: CorednsOptions, connection: ConnectionOptions) -> None:
     """Prints them."""
     chosen = [find_backend(name) for name in options.names] or list(backend_infos().values())
     if options.rbac:
@@ -91,7 +96,7 @@ def run(options: BackendsOptions, _coredns: CorednsOptions, connection: Connecti
         return
     if options.output not in ("table", "json"):
         raise UsageError(f"-o {options.output}: table or json")
-    probes = probe_all(chosen, connection)
+    probes = probe_all(chosen, coredns, connection)
     if options.output == "json":
         rows = [
             {

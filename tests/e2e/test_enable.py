@@ -65,6 +65,16 @@ def test_a_signal_undoes_it(world: World, quiet: list[str], number: int) -> None
     assert "is as it was" in running.stderr()
 
 
+def test_impatience_does_not_keep_it_from_being_undone(world: World, quiet: list[str]) -> None:
+    before = config(world)
+    running = world.start_kdns(*ENABLE, "--for", "5m", *quiet, ready="applied")
+    for _ in range(5):
+        running.process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    assert running.process.wait(30) == 130
+    assert config(world) == before
+
+
 def test_a_signal_at_any_moment_leaves_nothing(world: World, quiet: list[str]) -> None:
     before = config(world)
     for step in range(10):

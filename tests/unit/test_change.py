@@ -93,10 +93,12 @@ def test_a_place_that_never_proves_it_does_not_hold_up_the_others() -> None:
 
 
 def test_a_failed_application_is_taken_back() -> None:
+    """Its answer may have been lost, so `done` looks all the same."""
     change = Fake(fail_apply=True)
     temporary, _, _ = make(change)
     with pytest.raises(ClusterError):
         temporary.apply()
+    temporary.done()
     assert change.calls == ["apply", "revert"]
 
 
