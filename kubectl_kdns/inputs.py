@@ -104,6 +104,11 @@ class InputStream(io.BufferedReader):
 
     raw: io.RawIOBase
 
+    def idle(self, timeout_s: float) -> bool:
+        """Whether nothing comes through the pipe for that long; never true of a file, nor of packed data. For
+        who takes all there is with each read1 (8 KiB or more)."""
+        return isinstance(self.raw, _Layer) and self.raw.idle(timeout_s)
+
     def close(self) -> None:
         if isinstance(self.raw, _Layer):
             self.raw.interrupt()
@@ -111,7 +116,7 @@ class InputStream(io.BufferedReader):
 
 
 class _Layer(io.RawIOBase):
-    """Raw data on top of raw data: passes `interrupt` and `close` down."""
+    """Raw data on top of raw data: passes `idle`, `interrupt` and `close` down."""
 
     def __init__(self, below: io.RawIOBase) -> None:
         super().__init__()
@@ -119,6 +124,9 @@ class _Layer(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def idle(self, timeout_s: float) -> bool:
+        return isinstance(self.below, _Layer) and self.below.idle(timeout_s)
 
     def interrupt(self) -> None:
         if isinstance(self.below, _Layer):
@@ -138,6 +146,9 @@ class _Rewound(_Layer):
         self._head = memoryview(head)
         self.name = name  # io's streams show it, so that a reader can say which file is broken
 
+    def idle(self, timeout_s: float) -> bool:
+        return not self._head and super().idle(timeout_s)
+
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         target = memoryview(buffer).cast("B")
         if not self._head:
@@ -152,6 +163,9 @@ class _Gunzip(_Layer):
     def __init__(self, below: io.RawIOBase) -> None:
         super().__init__(below)
         self._gzip = gzip.GzipFile(fileobj=below, mode="rb")
+
+    def idle(self, timeout_s: float) -> bool:  # noqa: ARG002
+        return False  # nobody can say what is still to be unpacked
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         target = memoryview(buffer).cast("B")
@@ -182,6 +196,11 @@ class _Interruptible(_Layer):
         data = os.read(self._fd, len(target))
         target[: len(data)] = data
         return len(data)
+
+    def idle(self, timeout_s: float) -> bool:
+        if self._wake is None or self.closed:
+            return False
+        return not select.select([self._fd, self._wake[0]], [], [], timeout_s)[0]
 
     def interrupt(self) -> None:
         if self._wake is not None:

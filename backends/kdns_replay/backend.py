@@ -48,8 +48,10 @@ class ReplayBackend:
         chunks = chunks_of(stream)
         head = b""
         try:
-            while len(head) < HEAD_BYTES and (chunk := next(chunks, b"")):
+            for chunk in chunks:
                 head += chunk
+                if len(head) >= HEAD_BYTES:
+                    break
         except BrokenInput as error:
             raise InputError("cannot read the input", cause=str(error)) from None
         whole = chain((head,), chunks)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, TypeAlias
 
 CHUNK_BYTES = 1 << 16
+HEARTBEAT_S = 0.2
 MAX_PACKET_BYTES = 1 << 18  # libpcap's own limit, MAXIMUM_SNAPLEN
 
 Row: TypeAlias = tuple[int, int, int, int, int]
@@ -29,13 +30,17 @@ class CaptureNotes:
 
 
 def chunks_of(stream: BinaryIO) -> Iterator[bytes]:
-    """What there is, up to CHUNK_BYTES, without waiting for more; ends when the stream ends or is closed.
+    """What there is, up to CHUNK_BYTES, without waiting for more; an empty chunk, now and then, while nothing
+    comes through a pipe. Ends when the stream ends or is closed.
 
     Raises BrokenInput where compressed data is cut off or corrupt.
     """
     read = getattr(stream, "read1", stream.read)
+    idle = getattr(stream, "idle", None)
     while True:
         try:
+            while idle is not None and idle(HEARTBEAT_S):
+                yield b""
             chunk: bytes = read(CHUNK_BYTES)
         except OSError as error:
             raise BrokenInput(str(error)) from None

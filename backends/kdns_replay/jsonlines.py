@@ -75,6 +75,8 @@ class JsonLinesSource:
                 if newline:
                     yield self._records((rest + whole).split(b"\n"))
                     rest = after
+                elif not more:
+                    yield []
                 elif len(rest) <= MAX_LINE_BYTES:
                     rest += more  # else it will be told as invalid, and need not be whole for that
                 if self._closed:

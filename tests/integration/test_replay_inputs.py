@@ -17,7 +17,7 @@ from kubectl_kdns.backend import Plan, Scope
 from kubectl_kdns.errors import InputError
 from kubectl_kdns.inputs import HEAD_BYTES, STDIN_NAME, open_inputs
 from kubectl_kdns.model import Lookup, Loss
-from support.captures import START_NS, ethernet, pcap, query, udp
+from support.captures import CLIENT, SERVER, START_NS, ethernet, pcap, query, response, udp
 
 PACKETS = [(START_NS + n, ethernet(udp(query(id_=n)))) for n in range(2000)]
 CAPTURE = pcap(PACKETS)
@@ -122,6 +122,22 @@ def test_a_pipe_is_not_waited_for_longer_than_needed(pipe: tuple[BinaryIO, Binar
     writer.write(b"more")
     assert item.stream.read1(1 << 16) == b"more"
     item.stream.close()
+
+
+def test_a_silent_pipe_is_idle_and_its_records_come_before_the_next_packet(
+    pipe: tuple[BinaryIO, BinaryIO],
+) -> None:
+    """What a reader holds back for more to come is let go by an empty batch."""
+    reader, writer = pipe
+    reply = response("web.shop.svc.cluster.local", "A", 1, "10.1.2.3")
+    writer.write(pcap([PACKETS[1], (START_NS + 2, ethernet(udp(reply, SERVER, 53, CLIENT, 40001)))]))
+    (item,) = open_inputs(["-"], reader)
+    assert not item.stream.idle(0)
+    batches = iter(BACKEND.decode(item.stream, Scope(), Plan()))
+    assert [len(next(batches)), len(next(batches)), len(next(batches))] == [1, 0, 0]
+    assert item.stream.idle(0)
+    writer.close()
+    assert [len(batch) for batch in batches] == [0]
 
 
 def test_a_pipe_that_comes_in_drops(pipe: tuple[BinaryIO, BinaryIO]) -> None:
