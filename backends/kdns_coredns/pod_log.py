@@ -24,6 +24,8 @@ from kubectl_kdns.times import NS_PER_S
 ATTEMPTS = 5
 """How often a log is tried in a row, where it is read once; one that is followed is tried for ever."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
+LIVED_S = 15.0
+"""A connection that breaks after so long was one; reaching nobody takes less."""
 SILENT_START_NS = 5 * NS_PER_S
 """No CoreDNS is silent for so long after its start."""
 GONE_WAIT_S = 10.0
@@ -176,7 +178,7 @@ class PodLog(threading.Thread):
         is_first = True
         whole = False  # whether the last connection came to an orderly end
         while True:
-            before_ns = self._position.last_ns
+            before_ns, began_s = self._position.last_ns, time.monotonic()
             trouble: ClusterError | None = None
             try:
                 self._transfer(self._query(previous, is_first), previous=previous, follow=follow)
@@ -197,7 +199,8 @@ class PodLog(threading.Thread):
                 or (not follow and (trouble.status == 400 or backoff.failures + 1 >= ATTEMPTS))
             ):
                 return self._give_up(trouble)
-            if self._position.last_ns != before_ns:
+            has_lived = not (trouble and trouble.status) and time.monotonic() - began_s > LIVED_S
+            if has_lived or self._position.last_ns != before_ns:
                 backoff.reset()
             if trouble and backoff.failures == 2:
                 text = f"the log cannot be read, still trying: {_text(trouble)}"

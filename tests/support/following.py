@@ -13,10 +13,37 @@ from kubectl_kdns.backend import Scope
 from kubectl_kdns.kube import Cluster
 from kubectl_kdns.model import Loss, Notice, Record
 from kubectl_kdns.times import parse_time
+from support.api_server import ApiServer, PodLog, Request, failure
 
+LOG = r"GET /api/v1/namespaces/kube-system/pods/.*/log"
+NOW = "2026-11-23T10:00:02Z"
+"""A second after the followers' start."""
 LINE = "line"
 START_NS = parse_time("2026-11-23T10:00:01Z")
 """When followers are started; a PodLog begins a second earlier."""
+
+
+def log_of(server: ApiServer, pod: str) -> PodLog:
+    return server.log(pod, namespace="kube-system")
+
+
+def is_log(request: Request) -> bool:
+    return request.path.endswith("/log")
+
+
+def is_log_thread(name: str) -> bool:
+    """Whether a thread of that name follows the log of coredns-a."""
+    return name == "log kube-system/coredns-a (n1)"
+
+
+def while_disconnected(server: ApiServer, log: PodLog) -> threading.Event:
+    """Cuts the connection; the server refuses new ones until the event is set."""
+    again = threading.Event()
+    server.script(lambda r: is_log(r) and not again.is_set(), failure(500, "InternalError"), forever=True)
+    requests = server.count(LOG)
+    log.cut()
+    server.wait_for(lambda server: server.count(LOG) > requests)
+    return again
 
 
 def coredns_object(name: str, node: str = "n1", **status: Any) -> dict[str, Any]:
