@@ -29,6 +29,10 @@ def _second_text(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
 
 
+# Most times are of the second that the last one was of: (the start of the second before it, its text).
+_latest = (0, "")
+
+
 @lru_cache(maxsize=4096)
 def _second_value(date: str, clock: str, zone: str) -> int:
     offset = "+00:00" if zone in ("Z", "z", "") else zone
@@ -37,10 +41,14 @@ def _second_value(date: str, clock: str, zone: str) -> int:
 
 def format_time(time_ns: int) -> str:
     """Nanoseconds since the epoch as RFC 3339 UTC with nine decimals: 2026-11-23T10:00:00.000000001Z."""
-    second = _second_text(time_ns // NS_PER_S)
-    if time_ns < NS_PER_S:
-        return f"{second}{time_ns % NS_PER_S:09d}Z"
-    return f"{second}{str(time_ns)[-9:]}Z"  # faster than to format the rest
+    global _latest
+    start_ns, text = _latest
+    rest_ns = time_ns - start_ns
+    if not NS_PER_S <= rest_ns < 2 * NS_PER_S:
+        second = time_ns // NS_PER_S
+        start_ns, text = _latest = (second - 1) * NS_PER_S, _second_text(second)
+        rest_ns = time_ns - start_ns
+    return f"{text}{str(rest_ns)[1:]}Z"
 
 
 def parse_time(text: str) -> int:

@@ -25,8 +25,9 @@ class Told:
         self._older: dict[Key, Asked] = {}
 
     def add(self, key: Key, asked: Asked) -> None:
-        if len(self._recent) >= MAX_REMEMBERED:
-            self._older, self._recent = self._recent, {}
+        recent = self._recent
+        if len(recent) >= MAX_REMEMBERED:
+            self._older, self._recent = recent, {}
         known = self._recent.setdefault(key, asked)
         if known is not asked:
             if not same_question(known.message, asked.message):

@@ -21,7 +21,7 @@ from kdns_replay.packet import (
     find_part,
 )
 from kdns_replay.tcp import Reassembly, TcpMessage
-from kubectl_kdns.dns.wire import DecodedMessage, decode_message
+from kubectl_kdns.dns.wire import DecodedMessage, decode_message, decode_part
 from kubectl_kdns.pairing import NO_ID, Sighting
 
 DNS_PORT = 53
@@ -67,7 +67,7 @@ class MessageFinder:
 
     def find(self, buffer: bytes, rows: list[Row]) -> list[Sighting]:
         """The messages that these packets complete."""
-        ports, texts, raw, decode = self._ports, self._texts, self._raw, decode_message
+        ports, texts, raw, decode = self._ports, self._texts, self._raw, decode_part
         self.packets += len(rows)
         found: list[Sighting] = []
         append = found.append
@@ -99,15 +99,15 @@ class MessageFinder:
                 ):
                     if to_port not in ports and from_port not in ports:
                         continue
-                    payload = buffer[payload_start:payload_end]
-                    message = decode(payload)
+                    message = decode(buffer, payload_start, payload_end)
                     if message.is_response:
                         source, from_port, target, to_port = target, to_port, source, from_port
                     try:
                         exchange = (texts[source], from_port, texts[target], to_port, "udp", id_)
                     except KeyError:
                         exchange = (self._text(source), from_port, self._text(target), to_port, "udp", id_)
-                    append((time_ns, exchange, message, message.size, payload.hex() if raw else ""))
+                    payload_hex = buffer[payload_start:payload_end].hex() if raw else ""
+                    append((time_ns, exchange, message, message.size, payload_hex))
                     continue
             self._find_slowly(time_ns, link_type, buffer, start, end, wire_bytes, found)
         return found

@@ -16,7 +16,7 @@ from kubectl_kdns.dns.message import DecodedMessage, message_id, parse_message
 from kubectl_kdns.dns.reader import HEADER_BYTES
 from kubectl_kdns.model import Answer
 
-__all__ = ["DecodedMessage", "decode_message", "message_id"]
+__all__ = ["DecodedMessage", "decode_message", "decode_part", "message_id"]
 
 _MAX_CACHED_BYTES = 4096
 _MAX_CACHED_TTLS = 128
@@ -47,6 +47,11 @@ def decode_message(payload: bytes) -> DecodedMessage:
     Never raises, in bounded work. Equal messages are one object: do not change it.
     """
     return _messages.recent.get(payload[2:]) or _decode(payload)
+
+
+def decode_part(buffer: bytes, start: int, end: int) -> DecodedMessage:
+    """`decode_message(buffer[start:end])`, but a message that is known is not cut out of the buffer."""
+    return _messages.recent.get(buffer[start + 2 : end]) or _decode(buffer[start:end])
 
 
 def _decode(payload: bytes) -> DecodedMessage:

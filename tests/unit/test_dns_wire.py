@@ -15,7 +15,7 @@ from kubectl_kdns.dns import message as message_module
 from kubectl_kdns.dns import wire
 from kubectl_kdns.dns.cache import Cache
 from kubectl_kdns.dns.message import DecodedMessage, parse_message
-from kubectl_kdns.dns.wire import decode_message
+from kubectl_kdns.dns.wire import decode_message, decode_part
 from support.dns_wire import (
     AAAA,
     CNAME,
@@ -233,3 +233,11 @@ def test_a_flood_of_names_leaves_the_caches_within_their_cost() -> None:
         held = {**cache._older, **cache.recent}  # type: ignore[dict-item]
         spent = sum(cache._cost(key, value) for key, value in held.items())  # type: ignore[arg-type]
         assert 0 < spent <= limit + 4096
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40))
+def test_a_part_of_a_buffer_is_the_message_in_it(before: bytes, payload: bytes) -> None:
+    buffer = before + payload + b"behind"
+    end = len(before) + len(payload)
+    for _ in range(2):
+        assert decode_part(buffer, len(before), end) == decode_message(payload)
