@@ -26,9 +26,10 @@ from row import Row
 from kdns_replay import BACKEND
 from kubectl_kdns.backend import Plan, Scope
 
-_PASSES = 8
+_PASSES = 10
+_SHORT_PASSES = 60  # of a tenth of the length: a busy machine leaves one of them alone
 _PEER_PASSES = 2
-_LOOKUPS = 50_000
+_HOT_LOOKUPS = 5_000
 _HOT_NAMES = 200
 _NEW_NAMES = 10_000
 _DNSLIB_SAMPLE = 2_000
@@ -45,10 +46,10 @@ _FIELDS = (
 
 def rows() -> Iterator[Row]:
     realistic = realistic_stream()
-    hot, cold = make_capture(_simple(_HOT_NAMES, _LOOKUPS)), make_capture(realistic)
+    hot, cold = make_capture(_simple(_HOT_NAMES, _HOT_LOOKUPS)), make_capture(realistic)
     new = make_capture(_simple(_NEW_NAMES, _NEW_NAMES))
     dnslib = len(realistic[:_DNSLIB_SAMPLE]) / _cpu_s(lambda: _decode_by_dnslib(realistic[:_DNSLIB_SAMPLE]))
-    yield Row("packets: hot to JSON", _per_s(hot), "budget", _BUDGET_HOT)
+    yield Row("packets: hot to JSON", _per_s(hot, passes=_SHORT_PASSES), "budget", _BUDGET_HOT)
     speed = _per_s(cold, clear_caches)
     yield Row("packets: cold to JSON", speed, "budget", _BUDGET_COLD)
     yield Row("packets: cold to JSON", speed, "dnslib, decoding only", dnslib)
@@ -57,12 +58,12 @@ def rows() -> Iterator[Row]:
         file.write(cold)
         file.flush()
         trace = (sys.executable, "-m", "kubectl_kdns", "trace", "--from", file.name, "-o", "json")
-        whole = 2 * _LOOKUPS / _cpu_s(lambda: _run(trace), _PEER_PASSES)
+        whole = len(realistic) / _cpu_s(lambda: _run(trace), _PEER_PASSES)
         yield Row("packets: memory of the whole program", _memory_mb(trace), "budget", _BUDGET_MB, "MB")
         if shutil.which("tshark"):
             fields = [word for field in _FIELDS for word in ("-e", field)]
             peer = ("tshark", "-n", "-r", file.name, "-T", "fields", *fields)
-            speed = 2 * _LOOKUPS / _cpu_s(lambda: _run(peer), _PEER_PASSES)
+            speed = len(realistic) / _cpu_s(lambda: _run(peer), _PEER_PASSES)
             yield Row("packets: whole program", whole, "tshark -T fields", speed)
 
 
@@ -111,7 +112,7 @@ def _simple(names: int, lookups: int) -> list[bytes]:
     return messages
 
 
-def _per_s(capture: bytes, before: Callable[[], None] = lambda: None) -> float:
+def _per_s(capture: bytes, before: Callable[[], None] = lambda: None, *, passes: int = _PASSES) -> float:
     """Packets per second, from the bytes of the file to JSON lines."""
     counters: dict[str, int] = {}
 
@@ -123,7 +124,7 @@ def _per_s(capture: bytes, before: Callable[[], None] = lambda: None) -> float:
         counters.update(source.counters)
 
     best_s = float("inf")
-    for _ in range(_PASSES):
+    for _ in range(passes):
         before()
         best_s = min(best_s, _cpu_s(read, 1))
     return counters["packets"] / best_s
