@@ -55,7 +55,10 @@ def latency_color(text: str) -> str:
     """Of the text of a duration (`123ms`)."""
     if text == phrases.ABSENT:
         return ""
-    return _slowness(parse_duration(text.removesuffix(phrases.INFERRED)) / 1_000_000)
+    try:
+        return _slowness(parse_duration(text.removesuffix(phrases.INFERRED)) / 1_000_000)
+    except ValueError:
+        return RED  # cut to the width of its column: only hours are so long
 
 
 def _milliseconds_color(text: str) -> str:

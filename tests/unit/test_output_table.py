@@ -35,7 +35,7 @@ from kubectl_kdns.output.columns import (
     shorten_name,
     shorten_pod,
 )
-from kubectl_kdns.output.options import OutputOptions
+from kubectl_kdns.output.options import RED, OutputOptions
 from kubectl_kdns.output.phrases import address, client_name, detail, latency, loss_line, result, server_name
 from kubectl_kdns.output.table import REMEMBERED, Finished, Table, latency_color, result_color
 from kubectl_kdns.times import NS_PER_S, format_duration, format_time, parse_duration
@@ -370,3 +370,7 @@ def test_the_detail_of_a_lookup(record: Lookup | Message, expected: str) -> None
 )
 def test_what_a_loss_says(loss: Loss, expected: str) -> None:
     assert loss_line(loss, WallClock(OutputOptions(now_ns=make.START_NS))) == expected
+
+
+def test_a_latency_of_hours_is_cut_and_coloured() -> None:
+    assert latency_color("1h23…0s") == latency_color("5s") == RED
