@@ -19,12 +19,12 @@ from kubectl_kdns.output.clock import WallClock
 from kubectl_kdns.output.options import OutputOptions, TimeStyle, use_color
 from kubectl_kdns.output.summary_text import summary_text
 from kubectl_kdns.summary import Summarizer
-from kubectl_kdns.times import format_time, ms
+from kubectl_kdns.times import NS_PER_S, format_time, ms
 
 TIME_FORMS = ("local", "utc", "relative", "none")
 SUMMARY_FORMS = ("text", "json", "none")
 COLOR_CHOICES = ("auto", "always", "never")
-STRUCTURED = ("json", "yaml")
+PROGRESS_NS = NS_PER_S // 2
 
 
 class PrinterOptions(Struct, frozen=True):
@@ -53,7 +53,6 @@ class Printer:
         name, argument = split_format(options.output)
         self.summary_form = _one_of("--summary", options.summary, SUMMARY_FORMS)
         _one_of("--color", options.color, COLOR_CHOICES)
-        self._structured = name in STRUCTURED
         self._err = err
         self._terminal = out.isatty() and not options.record_to
         # The data goes out as bytes: json is UTF-8 whatever the terminal's encoding is.
@@ -79,7 +78,8 @@ class Printer:
         self._output = make_output(name, self._out, err, form)
         self._summarizer = Summarizer()
         self._progress = err.isatty() and not self._terminal
-        self._started_ns = time.monotonic_ns()
+        self._telling = False
+        self._started_ns = self._told_ns = time.monotonic_ns()
         self._output.begin()
 
     def write(self, records: Sequence[Record]) -> None:
@@ -102,12 +102,15 @@ class Printer:
 
     def progress(self, text: str) -> None:
         """One line that the next one overwrites; only when stderr is a terminal and stdout is not."""
-        if self._progress:
+        now_ns = time.monotonic_ns()
+        if self._progress and now_ns - self._told_ns >= PROGRESS_NS:
+            self._told_ns, self._telling = now_ns, True
             self._err.write(f"\r\x1b[K{safe_text(text)}")
             self._err.flush()
 
     def _clear_progress(self) -> None:
-        if self._progress:
+        if self._telling:
+            self._telling = False
             self._err.write("\r\x1b[K")
 
     def finish(self, *, seen: int, filtered: int, counters: Mapping[str, int]) -> None:

@@ -90,6 +90,7 @@ def run_stream(request: StreamRequest, out: TextIO, err: TextIO) -> int:
             source = Recorded(request, filter_, stack)
             printer.status(source.description)
             pipeline = make_pipeline(request, filter_, [source], printer)
+            pipeline.on_tick = partial(tell_progress, pipeline, printer)
             return run_pipeline(pipeline, printer, stack)
         from kubectl_kdns.live import run_live
 
@@ -119,6 +120,12 @@ def make_pipeline(
         for_s=request.for_ns / NS_PER_S if request.for_ns else None,
         **more,
     )
+
+
+def tell_progress(pipeline: Pipeline, printer: Printer) -> bool:
+    """How far a long file has been read; never a reason to end."""
+    printer.progress(f"{pipeline.counts.seen:,} lookups read, {pipeline.counts.shown:,} shown")
+    return False
 
 
 class PerhapsServfail:
