@@ -60,11 +60,18 @@ class StreamRequest(Struct, frozen=True):
     change: ChangeRequest | None = None
     ask: Callable[[str], str] | None = None
 
+    def runs_for_s(self) -> float | None:
+        """The end of a live run: after --for, or when the time of --until has come."""
+        ends = [self.for_ns] if self.for_ns is not None else []
+        if self.until_ns is not None and self.until_ns > self.now_ns and not self.inputs:
+            ends.append(self.until_ns - self.now_ns)
+        return min(ends) / NS_PER_S if ends else None
+
     def scope(self) -> Scope:
         """What a backend needs to know of it; the cluster and the directory are added where there are any."""
         return Scope(
             history=self.history,
-            follow=self.follow,
+            follow=self.follow and (self.until_ns is None or self.until_ns > self.now_ns),
             since_ns=self.since_ns,
             tail=self.tail,
             previous=self.previous,
@@ -117,7 +124,7 @@ def make_pipeline(
         live_from=format_time(request.now_ns) if request.last else "",
         since=format_time(request.since_ns) if request.since_ns else "",
         until=format_time(request.until_ns) if request.until_ns else "",
-        for_s=request.for_ns / NS_PER_S if request.for_ns else None,
+        for_s=request.runs_for_s(),
         **more,
     )
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from kubectl_kdns.backend import load_plugin
 from kubectl_kdns.cli import groups
@@ -16,6 +17,7 @@ from kubectl_kdns.cli.options import comma_list, duration_ns, moment_ns
 from kubectl_kdns.errors import UsageError
 from kubectl_kdns.filter.flags import FilterFlags
 from kubectl_kdns.kube.flags import IGNORED_FLAGS, ConnectionFlags
+from kubectl_kdns.session import StreamRequest
 
 HEAVY = ("kubernetes", "pydantic", "grpc", "tabulate", "rich", "requests", "dnslib", "re2", "websocket")
 
@@ -153,3 +155,14 @@ def test_help_of_every_command(command: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "kubectl kdns" in done.stdout or command == "options"
     assert max(map(len, done.stdout.splitlines())) <= 120
+
+
+def test_until_ends_a_live_run() -> None:
+    request = StreamRequest(ConnectionFlags(), FilterFlags(), now_ns=10 * 10**9)
+    assert request.runs_for_s() is None
+    ahead = replace(request, until_ns=15 * 10**9)
+    assert (ahead.runs_for_s(), ahead.scope().follow) == (5.0, True)
+    assert replace(ahead, for_ns=2 * 10**9).runs_for_s() == 2.0
+    past = replace(request, until_ns=5 * 10**9)
+    assert (past.runs_for_s(), past.scope().follow) == (None, False)
+    assert replace(ahead, inputs=("a.pcap",)).runs_for_s() is None
