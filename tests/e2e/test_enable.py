@@ -71,7 +71,8 @@ def test_impatience_does_not_keep_it_from_being_undone(world: World, quiet: list
     for _ in range(5):
         running.process.send_signal(signal.SIGINT)
         time.sleep(0.02)
-    assert running.process.wait(30) == 130
+    # The last of them may come when all is done and the interpreter is on its way out.
+    assert running.process.wait(30) in (130, -signal.SIGINT)
     assert config(world) == before
 
 
