@@ -58,7 +58,7 @@ def pod(
     """A pod as kubeadm makes it, but for what is given."""
     kubeadm = {
         "name": "coredns",
-        "image": "registry.k8s.io/coredns/coredns:v1.12.1",
+        "image": "registry.example/coredns/coredns:v1.12.1",
         "args": ["-conf", "/etc/coredns/Corefile"],
         "volumeMounts": [{"name": "config-volume", "mountPath": "/etc/coredns", "readOnly": True}],
     }

@@ -48,7 +48,7 @@ def while_disconnected(server: ApiServer, log: PodLog) -> threading.Event:
 
 def coredns_object(name: str, node: str = "n1", **status: Any) -> dict[str, Any]:
     """A running CoreDNS pod as kubeadm makes it; `status` is that of its container."""
-    container = {"name": "coredns", "image": "registry.k8s.io/coredns/coredns:v1.12.1"}
+    container = {"name": "coredns", "image": "registry.example/coredns/coredns:v1.12.1"}
     state = {"name": "coredns", "ready": True, "restartCount": 0, "state": {"running": {}}, **status}
     return {
         "kind": "Pod",

@@ -27,7 +27,7 @@ def test_a_kubeadm_pod_with_all_that_is_known_of_it() -> None:
     )
     assert (one.container, one.image, one.kind) == (
         "coredns",
-        "registry.k8s.io/coredns/coredns:v1.12.1",
+        "registry.example/coredns/coredns:v1.12.1",
         "coredns",
     )
     assert (one.labels, one.workload) == (labels, Workload("Deployment", "coredns"))
@@ -140,7 +140,7 @@ def test_nothing_where_the_user_said() -> None:
 GKE = [{"name": name, "image": f"gke.gcr.io/k8s-dns-{name}"} for name in ("kubedns", "dnsmasq", "sidecar")]
 NODE_CACHE = {
     "name": "node-cache",
-    "image": "registry.k8s.io/dns/k8s-dns-node-cache:1.26.4",
+    "image": "registry.example/dns/k8s-dns-node-cache:1.26.4",
     "args": ["-localip", "169.254.20.10", "-conf", "/etc/Corefile", "-upstreamsvc", "kube-dns-upstream"],
     "volumeMounts": [
         {"name": "kube-dns-config", "mountPath": "/etc/kube-dns"},
