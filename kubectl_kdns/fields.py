@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from kubectl_kdns import model
 
 ALL = ("coredns", "hubble", "ebpf", "replay")
-PACKETS = ("ebpf", "replay")
 
 
 @dataclass(frozen=True, slots=True)

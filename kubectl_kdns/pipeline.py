@@ -266,9 +266,7 @@ class Pipeline:
         """The figures of all sources, added up by name."""
         total: dict[str, int] = {}
         for source in self.sources:
-            figures: Mapping[str, int] = source.counters
-            for key, value in figures.items():
-                total[key] = total.get(key, 0) + value
+            total = added(total, source.counters)
         if self.sightings is not None:
             total["other_sightings"] = self.sightings.hidden
         return total
@@ -276,6 +274,11 @@ class Pipeline:
 
 class _End(Struct, frozen=True):
     failure: BaseException | None
+
+
+def added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """Two sets of figures as one, added up by name."""
+    return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
 
 
 def _lookups_in(records: Iterable[Record]) -> int:

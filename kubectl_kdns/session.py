@@ -17,7 +17,7 @@ from kubectl_kdns.filter.flags import FilterFlags, flags_expression
 from kubectl_kdns.inputs import Input, open_inputs
 from kubectl_kdns.kube.flags import ConnectionFlags
 from kubectl_kdns.model import Lookup, Record
-from kubectl_kdns.pipeline import Accept, Pipeline, Stop
+from kubectl_kdns.pipeline import Accept, Pipeline, Stop, added
 from kubectl_kdns.printer import Printer, PrinterOptions
 from kubectl_kdns.sightings import NearestSightings
 from kubectl_kdns.times import NS_PER_S, format_time
@@ -201,7 +201,7 @@ class Recorded:
 
     @property
     def counters(self) -> Mapping[str, int]:
-        return _added(self._counted, self._current.counters if self._current else {})
+        return added(self._counted, self._current.counters if self._current else {})
 
     def __iter__(self) -> Iterator[list[Record]]:
         for open_source in self._opened:
@@ -209,16 +209,12 @@ class Recorded:
                 return
             self._current = open_source()
             yield from self._current
-            self._counted, self._current = _added(self._counted, self._current.counters), None
+            self._counted, self._current = added(self._counted, self._current.counters), None
 
     def close(self) -> None:
         self._closed = True
         if current := self._current:
             current.close()
-
-
-def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
 
 
 def _unknown_kind(item: Input) -> InputError:

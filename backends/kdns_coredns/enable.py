@@ -21,6 +21,7 @@ from msgspec import UNSET
 from kdns_coredns.configs import owner_of_corefile
 from kdns_coredns.corefile import parse_corefile
 from kdns_coredns.discover import ConfigSource, CorednsPod, discover
+from kdns_coredns.log_settings import log_settings
 from kdns_coredns.switch import (
     ANNOTATION,
     LABEL,
@@ -80,7 +81,7 @@ class LogSwitch:
         self._name = f"configmap {self.source.namespace}/{self.source.name}"
         self._old = self._corefile(self.config)
         self._new = with_log(self._old, self.classes, self.session)
-        reloads = any(True for block in parse_corefile(self._old).blocks for _ in block.named("reload"))
+        reloads = log_settings(parse_corefile(self._old)).reload_ns is not None
         self._waiting = [pod.name for pod in self.pods] if reloads else []
         self.notes = () if reloads else (self._no_reload(),)
         self._written = False
