@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install check format test e2e bench docs dist clean
+.PHONY: help demo install check format test e2e bench docs proto dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,7 @@ check: $(STAMP) ## ruff, mypy --strict, generated files, layering, duplicates of
 	$(BIN)/mypy
 	$(BIN)/python tools/gen_docs.py --check
 	$(BIN)/python tools/gen_help.py --check
+	$(BIN)/python tools/gen_proto.py --check
 	$(BIN)/python tools/duplicates.py
 
 format: $(STAMP) ## format, and mend what ruff can mend
@@ -44,6 +45,9 @@ bench: $(STAMP) ## speed and memory, beside a peer or a limit, in one run
 docs: $(STAMP) ## make the generated docs and help pages anew
 	$(BIN)/python tools/gen_docs.py
 	$(BIN)/python tools/gen_help.py
+
+proto: $(STAMP) ## generate the code of Hubble's API anew
+	$(BIN)/python tools/gen_proto.py
 
 dist: $(STAMP) ## wheel and sdist
 	$(BIN)/python -m pip install --quiet build

@@ -14,6 +14,8 @@ from e2e.cutter import Cutter
 from e2e.world import SELECTOR, Asked, Running, World, collect
 
 READY = "coredns: the logs of"
+SLOW_MS = 700.0
+ROTATED_AFTER = 40_000
 LIVE = ("trace", "--backend", "coredns", "-o", "json")
 MIX: list[list[str]] = [
     ["-n", "140", "-rate", "200", "-random", "ok.test"],
@@ -62,8 +64,10 @@ def settle(running: Running, world: World, wanted: int, timeout_s: float = 20) -
 
 
 def test_every_lookup_is_one_record(world: World) -> None:
+    started_s = time.monotonic()
     running = world.start_kdns(*LIVE, *world.here(), ready=READY)
     asked = ask_all(world)
+    run_ms = (time.monotonic() - started_s) * 1000
     assert len(asked) == 997
     records = [r for r in settle(running, world, 997) if r["client"].get("pod") in world.clients.values()]
     assert running.finish() == 130
@@ -83,8 +87,9 @@ def test_every_lookup_is_one_record(world: World) -> None:
             assert "rcode" not in record["dns"]
         else:
             assert (record["status"], record["dns"]["rcode"]) == ("answered", a.rcode), (a, record)
-            # CoreDNS stops its clock after it has written the answer.
-            assert 0 < record["latency_ms"] <= a.ms + 50
+            # CoreDNS stops its clock some time after it has written the answer: no bound above but the run's.
+            least_ms = SLOW_MS if a.name.endswith("slow.test") else 0
+            assert least_ms < record["latency_ms"] < run_ms, (a, record)
 
 
 def test_servfail_of_every_cause_with_its_upstream(world: World) -> None:
@@ -115,7 +120,6 @@ def test_servfail_of_every_cause_with_its_upstream(world: World) -> None:
             assert re.fullmatch(r"[\d.]+", record["upstream"]["ip"])
             causes.setdefault(zone, set()).add(record["error"]["message"].rsplit(": ", 1)[1])
     # The kernel sends only so many "port unreachable" a second: what it holds back becomes a time-out.
-    assert "connection refused" in causes["refuse.test"]
     assert causes["refuse.test"] <= {"connection refused", "i/o timeout"}
     assert causes["hole.test"] == {"i/o timeout"}
     # What could have been a SERVFAIL and is not known to be one is counted, with the flag that shows it.
@@ -218,14 +222,15 @@ def test_a_rotated_log_is_read_on(world: World) -> None:
     pod = world.dns_pods()[0]
     server, client = pod["status"]["podIP"], next(iter(world.clients.values()))
     running = world.start_kdns(*LIVE, *world.here(), ready=READY)
-    started = [
-        (client, world.start_asking(client, ["-n", "10000", "-rate", "400", "-random", name], server))
-        for name in [".".join(["x" * 60] * 3) + ".fast.test"] * 4
-    ]
-    asked = collect(started)
-    wanted = len([a for a in asked if a.rcode == "NOERROR"])
-    # Each is more than 300 bytes in the log.
-    assert wanted > 35_000
+    arguments = ["-n", "10000", "-rate", "400", "-random", ".".join(["x" * 60] * 3) + ".fast.test"]
+    asked: list[Asked] = []
+    wanted = 0
+    # Each is more than 300 bytes in the log; how many are answered depends on how busy the machine is.
+    while wanted < ROTATED_AFTER:
+        asked += collect([(client, world.start_asking(client, arguments, server)) for _ in range(4)])
+        answered = len([a for a in asked if a.rcode == "NOERROR"])
+        assert answered > wanted, "nothing is answered any more"
+        wanted = answered
     time.sleep(15)
     asked += world.ask(["-n", "50", "-rate", "50", "-random", "ok.test"], server)
     world.wait(

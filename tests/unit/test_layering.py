@@ -15,7 +15,7 @@ ALLOWED = {
     "filter",
     "dns",
     "pairing",
-    "sighting",
+    "messages",
     "kube",
     "directory",
     "errors",
