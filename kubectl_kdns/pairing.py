@@ -14,6 +14,8 @@ one query can be meant. What the messages of one lookup can do, and what becomes
   query; then it is a lookup without latency, whose `time` is the response's (and `inferred` says so).
 - A second response, or the query again with a time before the response: a duplicate, counted.
 - The query again after the response: a new lookup. The same id with another question: another lookup.
+- Where messages have no id (`has_ids=False`: Hubble), nothing is seen twice, and the same query within
+  TOGETHER_NS is another lookup: responses are then taken to come in the order of the queries.
 - More than `max_waiting` queries wait: the oldest is given up and counted in a `loss` (pairing_evicted).
 
 So queries = lookups with a query (answered, unanswered, pending) + retries + duplicate_queries + evicted, and
@@ -24,7 +26,7 @@ from there. A time of 0 is unknown: such a message gives no time and no latency.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 
 from msgspec import UNSET
@@ -33,11 +35,10 @@ from kubectl_kdns.messages import (
     NO_ID,
     Asked,
     Exchange,
+    PayloadRecords,
+    RecordMaker,
     Sighting,
     Vantage,
-    lookup_record,
-    message_record,
-    response_record,
 )
 from kubectl_kdns.model import Loss, Notice, Record
 from kubectl_kdns.times import NS_PER_S, format_duration, format_time
@@ -46,6 +47,7 @@ from kubectl_kdns.told import Key, Told, fits, same_question, with_question
 __all__ = ["GRACE_NS", "NO_ID", "Exchange", "Pairing", "Sighting", "Vantage"]
 
 DUPLICATE_NS = 100_000_000
+TOGETHER_NS = 200_000_000
 REORDER_NS = NS_PER_S
 GRACE_NS = NS_PER_S
 CHECK_NS = 10_000_000
@@ -58,13 +60,16 @@ _NEVER = 1 << 80
 class Pairing:
     """Feed it sightings, about in the order of time; it gives back records in the order of completion.
 
-    `messages`: also a `message` record of each sighting that is no duplicate. Not for several threads.
+    `messages`: also a `message` record of each sighting that is no duplicate. `records` makes the records,
+    those of payloads unless it is given. Not for several threads.
     """
 
     def __init__(
         self,
         vantage: Vantage,
         *,
+        records: RecordMaker | None = None,
+        has_ids: bool = True,
         timeout_ns: int = 5 * NS_PER_S,
         grace_ns: int = GRACE_NS,
         max_waiting: int = MAX_WAITING,
@@ -81,6 +86,8 @@ class Pairing:
             "late_responses": 0,
         }
         self._vantage = vantage
+        self._make = records or PayloadRecords(vantage)
+        self._has_ids = has_ids
         self._timeout_ns = timeout_ns
         self._grace_ns = grace_ns
         self._max_waiting = max_waiting
@@ -93,6 +100,8 @@ class Pairing:
         # Both in the order of their deadlines.
         self._waiting: OrderedDict[Key, Asked] = OrderedDict()
         self._early: OrderedDict[Key, tuple[Sighting, int]] = OrderedDict()
+        # How many wait behind another one.
+        self._behind = 0
         # How many wait with their question in the key, by exchange.
         self._rivals: dict[Key, int] = {}
         self._answered = Told(2 * timeout_ns)
@@ -108,11 +117,11 @@ class Pairing:
 
         What nearly all are, a new query or the response to the one that waits, is done here.
         """
-        waiting, out, vantage, timeout_ns = self._waiting, self._out, self._vantage, self._timeout_ns
+        waiting, out, make_lookup, timeout_ns = self._waiting, self._out, self._make.lookup, self._timeout_ns
         hold_ns, max_waiting, plain = timeout_ns + self._grace_ns, self._max_waiting, not self._messages
         queries = responses = 0
         for sighting in sightings:
-            time_ns, exchange, message, size, raw = sighting
+            time_ns, exchange, message, size, origin = sighting
             in_order = time_ns >= self._high_ns
             if in_order:
                 if time_ns >= self._check_ns:
@@ -126,6 +135,7 @@ class Pairing:
                 if (
                     asked is None
                     or not plain
+                    or asked.behind
                     or time_ns < asked.time_ns
                     or not same_question(asked.message, message)
                 ):
@@ -136,15 +146,15 @@ class Pairing:
                 asked.told = self._high_ns + self._shift_ns
                 self._answered.add(exchange, asked)
                 late = time_ns - asked.last_ns > timeout_ns and asked.last_ns > 0
-                out.append(lookup_record(vantage, asked, "answered", sighting, late))
+                out.append(make_lookup(asked, "answered", sighting, late))
             else:
                 queries += 1
                 if asked is not None or not plain or not in_order or self._early or self._rivals:
                     self._ask(sighting, asked)
                     continue
                 deadline = time_ns + self._shift_ns + hold_ns
-                waiting[exchange] = Asked(time_ns, exchange, message, size, raw, time_ns, deadline)
-                if len(waiting) > max_waiting:
+                waiting[exchange] = Asked(time_ns, exchange, message, size, origin, time_ns, deadline)
+                if len(waiting) + self._behind > max_waiting:
                     self._evict()
         self.counters["queries"] += queries
         self.counters["responses"] += responses
@@ -161,20 +171,20 @@ class Pairing:
         """The rest at the end of the run: queries younger than the time-out are `pending`."""
         for response, due in self._early.values():
             self._tell_alone(response, due)
-        for asked in self._waiting.values():
-            overdue = self._clock() >= asked.deadline - self._grace_ns
-            self._out.append(
-                lookup_record(self._vantage, asked, "unanswered" if overdue else "pending", None)
-            )
+        for head in self._waiting.values():
+            for asked in (head, *(head.behind or ())):
+                overdue = self._clock() >= asked.deadline - self._grace_ns
+                self._out.append(self._make.lookup(asked, "unanswered" if overdue else "pending", None))
         self._early.clear()
         self._waiting.clear()
         self._rivals.clear()
+        self._behind = 0
         self._tell_late()
         return self._take()
 
     def _ask(self, query: Sighting, asked: Asked | None) -> None:
         """A query; `asked` is what waits by its exchange."""
-        time_ns, exchange, message, size, raw = query
+        time_ns, exchange, message, size, origin = query
         key: Key = exchange
         if asked is not None and not same_question(asked.message, message):
             key = with_question(exchange, message)
@@ -186,15 +196,15 @@ class Pairing:
         if asked is not None:
             self._ask_again(key, asked, query)
             return
-        if time_ns < self._high_ns:
+        if time_ns < self._high_ns and self._has_ids:
             told = self._answered.find(exchange, message, self._clock())
             if told is not None and time_ns < told.answered_ns:
                 self.counters["duplicate_queries"] += 1
                 return
         if self._messages:
-            self._out.append(message_record(self._vantage, query))
+            self._out.append(self._make.message(query))
         deadline = self._clock() + self._timeout_ns + self._grace_ns
-        asked = Asked(time_ns, exchange, message, size, raw, time_ns, deadline)
+        asked = Asked(time_ns, exchange, message, size, origin, time_ns, deadline)
         response = self._take_early(query)
         if response is not None:
             self._answer(key, asked, response)
@@ -202,21 +212,32 @@ class Pairing:
         self._waiting[key] = asked
         if key is not exchange:
             self._rivals[exchange] = self._rivals.get(exchange, 0) + 1
-        if len(self._waiting) > self._max_waiting:
+        if len(self._waiting) + self._behind > self._max_waiting:
             self._evict()
 
     def _ask_again(self, key: Key, asked: Asked, query: Sighting) -> None:
-        time_ns = query[0]
-        if abs(time_ns - asked.last_ns) < DUPLICATE_NS and query[2] == asked.message:
+        time_ns, exchange, message, size, origin = query
+        if self._has_ids and abs(time_ns - asked.last_ns) < DUPLICATE_NS and message == asked.message:
             self.counters["duplicate_queries"] += 1
             return
-        self.counters["retries"] += 1
         if self._messages:
-            self._out.append(message_record(self._vantage, query))
-        asked.tries += 1
-        asked.last_ns = max(asked.last_ns, time_ns)
-        asked.deadline = self._clock() + self._timeout_ns + self._grace_ns
-        self._waiting.move_to_end(key)
+            self._out.append(self._make.message(query))
+        deadline = self._clock() + self._timeout_ns + self._grace_ns
+        last = asked.behind[-1] if asked.behind else asked
+        if not self._has_ids and abs(time_ns - last.last_ns) < TOGETHER_NS:
+            behind = Asked(time_ns, exchange, message, size, origin, time_ns, deadline)
+            asked.behind = asked.behind or deque()
+            asked.behind.append(behind)
+            self._behind += 1
+            if len(self._waiting) + self._behind > self._max_waiting:
+                self._evict()
+            return
+        self.counters["retries"] += 1
+        last.tries += 1
+        last.last_ns = max(last.last_ns, time_ns)
+        last.deadline = deadline
+        if last is asked:
+            self._waiting.move_to_end(key)
 
     def _respond(self, response: Sighting, asked: Asked | None) -> None:
         """A response; `asked` is what waits by its exchange."""
@@ -235,7 +256,7 @@ class Pairing:
             return
         if asked is not None:
             if self._messages:
-                self._out.append(message_record(self._vantage, response))
+                self._out.append(self._make.message(response))
             self._forget(key, asked)
             self._answer(key, asked, response)
             return
@@ -252,12 +273,12 @@ class Pairing:
         asked.told = self._clock()
         self._answered.add(key, asked)
         late = time_ns - asked.last_ns > self._timeout_ns and asked.last_ns > 0
-        self._out.append(lookup_record(self._vantage, asked, "answered", response, late))
+        self._out.append(self._make.lookup(asked, "answered", response, late))
 
     def _answer_too_late(self, told: Asked, response: Sighting) -> None:
         self.counters["late_responses"] += 1
         if self._messages:
-            self._out.append(message_record(self._vantage, response))
+            self._out.append(self._make.message(response))
         told.answered_ns = response[0]
         latency_ns = response[0] - told.time_ns
         self._late += 1
@@ -273,7 +294,7 @@ class Pairing:
             self.counters["duplicate_responses"] += 1
             return
         if self._messages:
-            self._out.append(message_record(self._vantage, response))
+            self._out.append(self._make.message(response))
         self._early[key] = (response, self._clock() + REORDER_NS)
         if len(self._early) > MAX_EARLY:
             _, (oldest, _) = self._early.popitem(last=False)
@@ -304,7 +325,7 @@ class Pairing:
             self._forget(key, asked)
             asked.told = asked.deadline
             self._given_up.add(key, asked)
-            self._out.append(lookup_record(self._vantage, asked, "unanswered", None))
+            self._out.append(self._make.lookup(asked, "unanswered", None))
 
     def _step_back(self, time_ns: int) -> None:
         """Goes on from a clock that was set back: what waits goes on waiting as long as it was to."""
@@ -320,6 +341,15 @@ class Pairing:
         self._evicted = (min(first_ns, asked.time_ns), max(last_ns, asked.time_ns), count + 1)
 
     def _forget(self, key: Key, asked: Asked) -> None:
+        """Takes it from what waits; the one behind it takes its place."""
+        if asked.behind:
+            following = asked.behind.popleft()
+            following.behind, asked.behind = asked.behind, None
+            self._behind -= 1
+            # Behind younger ones from here on: at most it is told a little late.
+            del self._waiting[key]
+            self._waiting[key] = following
+            return
         del self._waiting[key]
         if len(key) > len(asked.exchange):
             self._rivals[asked.exchange] -= 1
@@ -329,12 +359,12 @@ class Pairing:
     def _tell_alone(self, response: Sighting, told: int) -> None:
         """A response whose query never came; what else comes of it is a duplicate."""
         self.counters["responses_without_query"] += 1
-        time_ns, exchange, message, size, raw = response
+        time_ns, exchange, message, size, origin = response
         self._answered.add(
             exchange,
-            Asked(time_ns, exchange, message, size, raw, time_ns, 0, answered_ns=time_ns, told=told),
+            Asked(time_ns, exchange, message, size, origin, time_ns, 0, answered_ns=time_ns, told=told),
         )
-        self._out.append(response_record(self._vantage, response))
+        self._out.append(self._make.response(response))
 
     def _tell_late(self) -> None:
         """One notice for all that were late since the last one; there is one a time-out at most."""

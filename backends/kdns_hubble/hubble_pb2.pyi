@@ -44,6 +44,84 @@ class LostEventSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PERF_EVENT_RING_BUFFER: _ClassVar[LostEventSource]
     OBSERVER_EVENTS_QUEUE: _ClassVar[LostEventSource]
     HUBBLE_RING_BUFFER: _ClassVar[LostEventSource]
+
+class DropReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DROP_REASON_UNKNOWN: _ClassVar[DropReason]
+    INVALID_SOURCE_MAC: _ClassVar[DropReason]
+    INVALID_DESTINATION_MAC: _ClassVar[DropReason]
+    INVALID_SOURCE_IP: _ClassVar[DropReason]
+    POLICY_DENIED: _ClassVar[DropReason]
+    INVALID_PACKET_DROPPED: _ClassVar[DropReason]
+    CT_TRUNCATED_OR_INVALID_HEADER: _ClassVar[DropReason]
+    CT_MISSING_TCP_ACK_FLAG: _ClassVar[DropReason]
+    CT_UNKNOWN_L4_PROTOCOL: _ClassVar[DropReason]
+    CT_CANNOT_CREATE_ENTRY_FROM_PACKET: _ClassVar[DropReason]
+    UNSUPPORTED_L3_PROTOCOL: _ClassVar[DropReason]
+    MISSED_TAIL_CALL: _ClassVar[DropReason]
+    ERROR_WRITING_TO_PACKET: _ClassVar[DropReason]
+    UNKNOWN_L4_PROTOCOL: _ClassVar[DropReason]
+    UNKNOWN_ICMPV4_CODE: _ClassVar[DropReason]
+    UNKNOWN_ICMPV4_TYPE: _ClassVar[DropReason]
+    UNKNOWN_ICMPV6_CODE: _ClassVar[DropReason]
+    UNKNOWN_ICMPV6_TYPE: _ClassVar[DropReason]
+    ERROR_RETRIEVING_TUNNEL_KEY: _ClassVar[DropReason]
+    ERROR_RETRIEVING_TUNNEL_OPTIONS: _ClassVar[DropReason]
+    INVALID_GENEVE_OPTION: _ClassVar[DropReason]
+    UNKNOWN_L3_TARGET_ADDRESS: _ClassVar[DropReason]
+    STALE_OR_UNROUTABLE_IP: _ClassVar[DropReason]
+    NO_MATCHING_LOCAL_CONTAINER_FOUND: _ClassVar[DropReason]
+    ERROR_WHILE_CORRECTING_L3_CHECKSUM: _ClassVar[DropReason]
+    ERROR_WHILE_CORRECTING_L4_CHECKSUM: _ClassVar[DropReason]
+    CT_MAP_INSERTION_FAILED: _ClassVar[DropReason]
+    INVALID_IPV6_EXTENSION_HEADER: _ClassVar[DropReason]
+    IP_FRAGMENTATION_NOT_SUPPORTED: _ClassVar[DropReason]
+    SERVICE_BACKEND_NOT_FOUND: _ClassVar[DropReason]
+    NO_TUNNEL_OR_ENCAPSULATION_ENDPOINT: _ClassVar[DropReason]
+    FAILED_TO_INSERT_INTO_PROXYMAP: _ClassVar[DropReason]
+    REACHED_EDT_RATE_LIMITING_DROP_HORIZON: _ClassVar[DropReason]
+    UNKNOWN_CONNECTION_TRACKING_STATE: _ClassVar[DropReason]
+    LOCAL_HOST_IS_UNREACHABLE: _ClassVar[DropReason]
+    NO_CONFIGURATION_AVAILABLE_TO_PERFORM_POLICY_DECISION: _ClassVar[DropReason]
+    UNSUPPORTED_L2_PROTOCOL: _ClassVar[DropReason]
+    NO_MAPPING_FOR_NAT_MASQUERADE: _ClassVar[DropReason]
+    UNSUPPORTED_PROTOCOL_FOR_NAT_MASQUERADE: _ClassVar[DropReason]
+    FIB_LOOKUP_FAILED: _ClassVar[DropReason]
+    ENCAPSULATION_TRAFFIC_IS_PROHIBITED: _ClassVar[DropReason]
+    INVALID_IDENTITY: _ClassVar[DropReason]
+    UNKNOWN_SENDER: _ClassVar[DropReason]
+    NAT_NOT_NEEDED: _ClassVar[DropReason]
+    IS_A_CLUSTERIP: _ClassVar[DropReason]
+    FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND: _ClassVar[DropReason]
+    FORBIDDEN_ICMPV6_MESSAGE: _ClassVar[DropReason]
+    DENIED_BY_LB_SRC_RANGE_CHECK: _ClassVar[DropReason]
+    SOCKET_LOOKUP_FAILED: _ClassVar[DropReason]
+    SOCKET_ASSIGN_FAILED: _ClassVar[DropReason]
+    PROXY_REDIRECTION_NOT_SUPPORTED_FOR_PROTOCOL: _ClassVar[DropReason]
+    POLICY_DENY: _ClassVar[DropReason]
+    VLAN_FILTERED: _ClassVar[DropReason]
+    INVALID_VNI: _ClassVar[DropReason]
+    INVALID_TC_BUFFER: _ClassVar[DropReason]
+    NO_SID: _ClassVar[DropReason]
+    MISSING_SRV6_STATE: _ClassVar[DropReason]
+    NAT46: _ClassVar[DropReason]
+    NAT64: _ClassVar[DropReason]
+    AUTH_REQUIRED: _ClassVar[DropReason]
+    CT_NO_MAP_FOUND: _ClassVar[DropReason]
+    SNAT_NO_MAP_FOUND: _ClassVar[DropReason]
+    INVALID_CLUSTER_ID: _ClassVar[DropReason]
+    UNSUPPORTED_PROTOCOL_FOR_DSR_ENCAP: _ClassVar[DropReason]
+    NO_EGRESS_GATEWAY: _ClassVar[DropReason]
+    UNENCRYPTED_TRAFFIC: _ClassVar[DropReason]
+    TTL_EXCEEDED: _ClassVar[DropReason]
+    NO_NODE_ID: _ClassVar[DropReason]
+    DROP_RATE_LIMITED: _ClassVar[DropReason]
+    IGMP_HANDLED: _ClassVar[DropReason]
+    IGMP_SUBSCRIBED: _ClassVar[DropReason]
+    MULTICAST_HANDLED: _ClassVar[DropReason]
+    DROP_HOST_NOT_READY: _ClassVar[DropReason]
+    DROP_EP_NOT_READY: _ClassVar[DropReason]
+    DROP_NO_EGRESS_IP: _ClassVar[DropReason]
 UNKNOWN_NODE_STATE: NodeState
 NODE_CONNECTED: NodeState
 NODE_UNAVAILABLE: NodeState
@@ -65,6 +143,81 @@ UNKNOWN_LOST_EVENT_SOURCE: LostEventSource
 PERF_EVENT_RING_BUFFER: LostEventSource
 OBSERVER_EVENTS_QUEUE: LostEventSource
 HUBBLE_RING_BUFFER: LostEventSource
+DROP_REASON_UNKNOWN: DropReason
+INVALID_SOURCE_MAC: DropReason
+INVALID_DESTINATION_MAC: DropReason
+INVALID_SOURCE_IP: DropReason
+POLICY_DENIED: DropReason
+INVALID_PACKET_DROPPED: DropReason
+CT_TRUNCATED_OR_INVALID_HEADER: DropReason
+CT_MISSING_TCP_ACK_FLAG: DropReason
+CT_UNKNOWN_L4_PROTOCOL: DropReason
+CT_CANNOT_CREATE_ENTRY_FROM_PACKET: DropReason
+UNSUPPORTED_L3_PROTOCOL: DropReason
+MISSED_TAIL_CALL: DropReason
+ERROR_WRITING_TO_PACKET: DropReason
+UNKNOWN_L4_PROTOCOL: DropReason
+UNKNOWN_ICMPV4_CODE: DropReason
+UNKNOWN_ICMPV4_TYPE: DropReason
+UNKNOWN_ICMPV6_CODE: DropReason
+UNKNOWN_ICMPV6_TYPE: DropReason
+ERROR_RETRIEVING_TUNNEL_KEY: DropReason
+ERROR_RETRIEVING_TUNNEL_OPTIONS: DropReason
+INVALID_GENEVE_OPTION: DropReason
+UNKNOWN_L3_TARGET_ADDRESS: DropReason
+STALE_OR_UNROUTABLE_IP: DropReason
+NO_MATCHING_LOCAL_CONTAINER_FOUND: DropReason
+ERROR_WHILE_CORRECTING_L3_CHECKSUM: DropReason
+ERROR_WHILE_CORRECTING_L4_CHECKSUM: DropReason
+CT_MAP_INSERTION_FAILED: DropReason
+INVALID_IPV6_EXTENSION_HEADER: DropReason
+IP_FRAGMENTATION_NOT_SUPPORTED: DropReason
+SERVICE_BACKEND_NOT_FOUND: DropReason
+NO_TUNNEL_OR_ENCAPSULATION_ENDPOINT: DropReason
+FAILED_TO_INSERT_INTO_PROXYMAP: DropReason
+REACHED_EDT_RATE_LIMITING_DROP_HORIZON: DropReason
+UNKNOWN_CONNECTION_TRACKING_STATE: DropReason
+LOCAL_HOST_IS_UNREACHABLE: DropReason
+NO_CONFIGURATION_AVAILABLE_TO_PERFORM_POLICY_DECISION: DropReason
+UNSUPPORTED_L2_PROTOCOL: DropReason
+NO_MAPPING_FOR_NAT_MASQUERADE: DropReason
+UNSUPPORTED_PROTOCOL_FOR_NAT_MASQUERADE: DropReason
+FIB_LOOKUP_FAILED: DropReason
+ENCAPSULATION_TRAFFIC_IS_PROHIBITED: DropReason
+INVALID_IDENTITY: DropReason
+UNKNOWN_SENDER: DropReason
+NAT_NOT_NEEDED: DropReason
+IS_A_CLUSTERIP: DropReason
+FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND: DropReason
+FORBIDDEN_ICMPV6_MESSAGE: DropReason
+DENIED_BY_LB_SRC_RANGE_CHECK: DropReason
+SOCKET_LOOKUP_FAILED: DropReason
+SOCKET_ASSIGN_FAILED: DropReason
+PROXY_REDIRECTION_NOT_SUPPORTED_FOR_PROTOCOL: DropReason
+POLICY_DENY: DropReason
+VLAN_FILTERED: DropReason
+INVALID_VNI: DropReason
+INVALID_TC_BUFFER: DropReason
+NO_SID: DropReason
+MISSING_SRV6_STATE: DropReason
+NAT46: DropReason
+NAT64: DropReason
+AUTH_REQUIRED: DropReason
+CT_NO_MAP_FOUND: DropReason
+SNAT_NO_MAP_FOUND: DropReason
+INVALID_CLUSTER_ID: DropReason
+UNSUPPORTED_PROTOCOL_FOR_DSR_ENCAP: DropReason
+NO_EGRESS_GATEWAY: DropReason
+UNENCRYPTED_TRAFFIC: DropReason
+TTL_EXCEEDED: DropReason
+NO_NODE_ID: DropReason
+DROP_RATE_LIMITED: DropReason
+IGMP_HANDLED: DropReason
+IGMP_SUBSCRIBED: DropReason
+MULTICAST_HANDLED: DropReason
+DROP_HOST_NOT_READY: DropReason
+DROP_EP_NOT_READY: DropReason
+DROP_NO_EGRESS_IP: DropReason
 
 class GetFlowsRequest(_message.Message):
     __slots__ = ("number", "follow", "blacklist", "whitelist", "since", "until", "first", "field_mask")
@@ -206,11 +359,11 @@ class Flow(_message.Message):
     destination: bytes
     node_name: str
     l7: bytes
-    drop_reason_desc: int
+    drop_reason_desc: DropReason
     is_reply: _wrappers_pb2.BoolValue
     uuid: str
     egress_denied_by: _containers.RepeatedCompositeFieldContainer[Policy]
-    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., IP: _Optional[bytes] = ..., l4: _Optional[bytes] = ..., source: _Optional[bytes] = ..., destination: _Optional[bytes] = ..., node_name: _Optional[str] = ..., l7: _Optional[bytes] = ..., drop_reason_desc: _Optional[int] = ..., is_reply: _Optional[_Union[_wrappers_pb2.BoolValue, _Mapping]] = ..., uuid: _Optional[str] = ..., egress_denied_by: _Optional[_Iterable[_Union[Policy, _Mapping]]] = ...) -> None: ...
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., IP: _Optional[bytes] = ..., l4: _Optional[bytes] = ..., source: _Optional[bytes] = ..., destination: _Optional[bytes] = ..., node_name: _Optional[str] = ..., l7: _Optional[bytes] = ..., drop_reason_desc: _Optional[_Union[DropReason, str]] = ..., is_reply: _Optional[_Union[_wrappers_pb2.BoolValue, _Mapping]] = ..., uuid: _Optional[str] = ..., egress_denied_by: _Optional[_Iterable[_Union[Policy, _Mapping]]] = ...) -> None: ...
 
 class IP(_message.Message):
     __slots__ = ("source", "destination")

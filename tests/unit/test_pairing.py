@@ -203,6 +203,50 @@ def test_lookups(case: str) -> None:
     assert run(Pairing(VANTAGE), script(text)) == expected
 
 
+WITHOUT_IDS = {
+    "a lookup": ("0 ask; 1.5 answer", "a.b answered 1.5ms tries=1"),
+    "a retransmission": ("0 ask; 1000 ask; 1001 answer", "a.b answered 1001ms tries=2"),
+    "the same question at once is another lookup, answered in its turn": (
+        "0 ask; 5 ask; 10 ask; 700 answer; 706 answer; 712 answer",
+        "a.b answered 700ms tries=1; a.b answered 701ms tries=1; a.b answered 702ms tries=1",
+    ),
+    "several at once, never answered": (
+        "0 ask; 5 ask; 7000 ask name=c.d; 7001 answer name=c.d",
+        "a.b unanswered tries=1; a.b unanswered tries=1; c.d answered 1ms tries=1",
+    ),
+    "several at once, and the run ends": (
+        "0 ask; 5 ask; 10 ask name=c.d",
+        "a.b pending tries=1; a.b pending tries=1; c.d pending tries=1",
+    ),
+    "retransmitted behind another one": (
+        "0 ask; 5 ask; 1005 ask; 1010 answer; 1011 answer",
+        "a.b answered 1010ms tries=1; a.b answered 1006ms tries=2",
+    ),
+    "with another question of the same port between them": (
+        "0 ask; 1 ask name=c.d; 2 ask; 3 ask name=c.d; 4 answer name=c.d; 5 answer; 6 answer",
+        "c.d answered 3ms tries=1; a.b answered 5ms tries=1; a.b answered 4ms tries=1; c.d pending tries=1",
+    ),
+    "a query told out of order is no duplicate": (
+        "0 ask; 3 answer; 2 ask; 4 answer",
+        "a.b answered 3ms tries=1; a.b answered 2ms tries=1",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_IDS)
+def test_lookups_of_a_source_without_ids(case: str) -> None:
+    events, expected = WITHOUT_IDS[case]
+    events = "; ".join(f"{event} id=none" for event in events.split("; "))
+    assert run(Pairing(VANTAGE, has_ids=False), script(events)) == expected
+
+
+def test_what_waits_behind_another_one_is_bounded_too() -> None:
+    pairing = Pairing(VANTAGE, has_ids=False, max_waiting=2)
+    assert run(pairing, script("0 ask id=none; 1 ask id=none; 2 ask id=none; 3 answer id=none")) == (
+        "a.b answered 2ms tries=1; loss pairing_evicted 1; a.b pending tries=1"
+    )
+
+
 def test_a_late_response_after_the_grace_is_told_and_counted_but_is_no_second_lookup() -> None:
     pairing = Pairing(VANTAGE)
     pairing.feed(script("0 ask; 6500 ask name=c.d"))

@@ -110,17 +110,19 @@ def test_lookups_do_not_disturb_each_other(events: dict[Question, list[tuple[int
     st.lists(st.tuples(questions, steps, st.booleans()), max_size=60),
     st.integers(1, 10),
     st.lists(st.integers(0, 60), max_size=4),
+    st.booleans(),
 )
 def test_every_message_is_accounted_for_in_any_order(
-    events: list[tuple[Question, int, bool]], max_waiting: int, cuts: list[int]
+    events: list[tuple[Question, int, bool]], max_waiting: int, cuts: list[int], has_ids: bool
 ) -> None:
-    pairing = Pairing(Vantage("replay"), max_waiting=max_waiting)
+    pairing = Pairing(Vantage("replay"), max_waiting=max_waiting, has_ids=has_ids)
     sightings = [sighting(*event) for event in events]
     records: list[Record] = []
     bounds = [0, *sorted(cuts), len(sightings)]
     for first, behind in pairwise(bounds):
         records += pairing.feed(sightings[first:behind])
-        assert len(pairing._waiting) <= max_waiting
+        assert len(pairing._waiting) + pairing._behind <= max_waiting
+        assert sum(len(asked.behind or ()) for asked in pairing._waiting.values()) == pairing._behind
         assert sum(pairing._rivals.values()) <= len(pairing._waiting)
     records += pairing.finish()
     found = [record for record in records if isinstance(record, Lookup)]
