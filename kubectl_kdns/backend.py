@@ -42,8 +42,9 @@ class Plan(Struct, frozen=True):
 class Scope(Struct, frozen=True):
     """What to open. Times are nanoseconds since the epoch; None is "no limit".
 
-    `history` asks for events from before now (bounded by `since_ns` and `tail` lines a source), `follow` for
-    those from now on. `options` are the backend's own flags by their long name, `-` as `_`.
+    `history` asks for events from before now (bounded by `since_ns` and `tail` lines a source; no more than
+    the `last` lookups of all are wanted), `follow` for those from now on. `options` are the backend's own
+    flags by their long name, `-` as `_`.
     """
 
     cluster: Cluster | None = None
@@ -52,6 +53,7 @@ class Scope(Struct, frozen=True):
     follow: bool = True
     since_ns: int | None = None
     tail: int | None = None
+    last: int | None = None
     previous: bool = False
     raw: bool = False
     messages: bool = False

@@ -373,9 +373,10 @@ class Pairing:
         latency_ns, (_, exchange, message, _, _) = self._slowest
         many = f"{self._late} responses came" if self._late > 1 else "a response came"
         asked = f"{message.name or 'unknown'} {message.type or ''}".rstrip()
+        asked += f", from {exchange[2]}" if exchange[2] else ""
         text = (
             f"{many} after the lookup was told as unanswered; the slowest took {format_duration(latency_ns)} "
-            f"({asked}, from {exchange[2]}). The server is slow, not silent: try a longer --timeout"
+            f"({asked}). The server is slow, not silent: try a longer --timeout"
         )
         self._note(Notice(code="late_responses", message=text))
         self._late, self._slowest, self._late_told = 0, None, self._clock()

@@ -74,6 +74,7 @@ class StreamRequest(Struct, frozen=True):
             follow=self.follow and (self.until_ns is None or self.until_ns > self.now_ns),
             since_ns=self.since_ns,
             tail=self.tail,
+            last=self.last,
             previous=self.previous,
             raw=self.raw,
             messages=self.messages,
