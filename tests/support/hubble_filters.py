@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -40,20 +40,25 @@ class FilterError(ValueError):
 
 def matches(filter_: Message, flow: Message) -> bool:
     """Whether all fields of the FlowFilter match; FilterError when an agent would reject the filter."""
-    return _compiled(filter_.SerializeToString())(as_schema(Flow, flow))
+    return selection([filter_], [])(flow)
 
 
-def selected(whitelist: Sequence[Message], blacklist: Sequence[Message], flow: Message) -> bool:
-    """Whether GetFlows with these lists returns the flow. Lost events and node status are never filtered."""
-    flow = as_schema(Flow, flow)
-    wanted = not whitelist or any(matches(filter_, flow) for filter_ in whitelist)
-    return wanted and not any(matches(filter_, flow) for filter_ in blacklist)
+def selection(whitelist: Sequence[Message], blacklist: Sequence[Message]) -> Predicate:
+    """Which flows GetFlows with these lists returns; lost events and node status are never filtered.
 
+    FilterError for the first filter that an agent would reject.
+    """
+    wanted, unwanted = (
+        [_compiled(filter_.SerializeToString()) for filter_ in filters] for filters in (whitelist, blacklist)
+    )
 
-def check(filters: Iterable[Message]) -> None:
-    """FilterError for the first filter that an agent would reject."""
-    for filter_ in filters:
-        _compiled(filter_.SerializeToString())
+    def takes(flow: Message) -> bool:
+        flow = as_schema(Flow, flow)
+        return (not wanted or any(match(flow) for match in wanted)) and not any(
+            match(flow) for match in unwanted
+        )
+
+    return takes
 
 
 @lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kdns_hubble import hubble_pb2 as pb
-from support.hubble_filters import FilterError, check, matches, selected
+from support.hubble_filters import FilterError, matches, selection
 from support.hubble_flows import (
     CLIENT,
     COREDNS,
@@ -129,12 +129,12 @@ def test_services_are_not_in_flows_of_dns(service: str) -> None:
 
 def test_lists_are_or_and_the_blacklist_wins() -> None:
     dns, drops = FlowFilter(protocol=["dns"]), FlowFilter(destination_port=["53"], verdict=["DROPPED"])
-    assert selected([], [], PACKET)
-    assert selected([dns, drops], [], PACKET)
-    assert selected([dns, drops], [], ASK)
-    assert not selected([dns], [], PACKET)
-    assert not selected([dns, drops], [FlowFilter(verdict=["DROPPED"])], PACKET)
-    assert not selected([], [dns], ASK)
+    assert selection([], [])(PACKET)
+    assert selection([dns, drops], [])(PACKET)
+    assert selection([dns, drops], [])(ASK)
+    assert not selection([dns], [])(PACKET)
+    assert not selection([dns, drops], [FlowFilter(verdict=["DROPPED"])])(PACKET)
+    assert not selection([], [dns])(ASK)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_label_selectors_of_ciliums_own_tests(labels: list[str], select: str, wa
 )
 def test_what_an_agent_rejects(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(FilterError) as error:
-        check([FlowFilter(), FlowFilter(**fields)])
+        selection([FlowFilter(), FlowFilter(**fields)], [])
     assert says in str(error.value)
 
 
