@@ -23,6 +23,7 @@ TITLES = {
     "StreamOptions": "How long",
     "InputOptions": "Recorded data",
     "CorednsOptions": "Where CoreDNS is",
+    "HubbleOptions": "Where Hubble is",
     "OutputOptions": "Output",
 }
 WIDTH = 100

@@ -1,1 +1,5 @@
-"""Cilium's Hubble as a backend: flows that its DNS proxy saw, paired to lookups."""
+"""Cilium's Hubble: flows that its DNS proxy saw, paired to lookups."""
+
+from kdns_hubble.backend import BACKEND
+
+__all__ = ["BACKEND"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubectl_kdns.backend import BackendInfo, Probe, backend_infos, find_backend, load_backend
-from kubectl_kdns.cli.groups import ConnectionOptions, CorednsOptions, InputOptions
+from kubectl_kdns.cli.groups import ConnectionOptions, CorednsOptions, HubbleOptions, InputOptions
 from kubectl_kdns.cli.options import Options, command, flag
 from kubectl_kdns.cli.stream import backend_options, connection_flags
 from kubectl_kdns.dns.names import safe_text
@@ -32,7 +32,7 @@ class BackendsOptions(Options):
     output: str = flag("-o", "--output", metavar="FORMAT", help="table (default) or json", default="table")
 
 
-GROUPS: list[type[Options]] = [BackendsOptions, CorednsOptions, ConnectionOptions]
+GROUPS: list[type[Options]] = [BackendsOptions, CorednsOptions, HubbleOptions, ConnectionOptions]
 
 
 def rbac_manifest(name: str, rules: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ def rbac_manifest(name: str, rules: Sequence[Mapping[str, Any]]) -> list[dict[st
 
 
 def probe_all(
-    infos: list[BackendInfo], coredns: CorednsOptions, connection: ConnectionOptions
+    infos: list[BackendInfo], flags: Mapping[str, Any], connection: ConnectionOptions
 ) -> dict[str, Probe]:
     """The live backends' answers; when there is no cluster to ask, that is the answer of each."""
     from kubectl_kdns.kube import connect
@@ -66,10 +66,7 @@ def probe_all(
     }
     try:
         cluster = connect(connection_flags(connection))
-        probes |= {
-            info.name: load_backend(info.name).probe(cluster, backend_options(InputOptions(), coredns))
-            for info in live
-        }
+        probes |= {info.name: load_backend(info.name).probe(cluster, flags) for info in live}
     except KdnsError as error:
         probes |= {
             info.name: Probe(False, error.what, error.hint) for info in live if info.name not in probes
@@ -77,7 +74,9 @@ def probe_all(
     return probes
 
 
-def run(options: BackendsOptions, coredns: CorednsOptions, connection: ConnectionOptions) -> None:
+def run(
+    options: BackendsOptions, coredns: CorednsOptions, hubble: HubbleOptions, connection: ConnectionOptions
+) -> None:
     """Prints them."""
     chosen = [find_backend(name) for name in options.names] or list(backend_infos().values())
     if options.rbac:
@@ -96,7 +95,7 @@ def run(options: BackendsOptions, coredns: CorednsOptions, connection: Connectio
         return
     if options.output not in ("table", "json"):
         raise UsageError(f"-o {options.output}: table or json")
-    probes = probe_all(chosen, coredns, connection)
+    probes = probe_all(chosen, backend_options(InputOptions(), coredns, hubble), connection)
     if options.output == "json":
         rows = [
             {

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
     CorednsOptions,
+    HubbleOptions,
     InputOptions,
     OutputOptions,
     SelectionOptions,
@@ -141,7 +142,9 @@ def run(
         previous=options.previous,
     )
     request: StreamRequest = make_request(
-        *(selection, stream, inputs, coredns, output, connection), bounds=bounds, backends=("coredns",)
+        *(selection, stream, inputs, coredns, HubbleOptions(), output, connection),
+        bounds=bounds,
+        backends=("coredns",),
     )
     ask = input if sys.stdin.isatty() and sys.stderr.isatty() else None
     run_request(replace(request, change=change, ask=ask))

@@ -197,7 +197,7 @@ class InputOptions(Options):
     from_: tuple[str, ...] = flag(
         "--from",
         metavar="FILE",
-        help="Read a recorded file instead of a cluster (- is stdin; .gz too; repeatable): CoreDNS log, kdns JSON lines, pcap, pcapng",
+        help="Read a recorded file instead of a cluster (- is stdin; .gz too; repeatable): CoreDNS log, Hubble's JSON, kdns JSON lines, pcap, pcapng",
         default=(),
     )
     corefile: str = flag(
@@ -231,6 +231,66 @@ class CorednsOptions(Options):
     )
     max_log_requests: int = flag(
         "--max-log-requests", metavar="N", help="Follow at most so many logs at once", default=50
+    )
+
+
+class HubbleOptions(Options):
+    """Where Hubble is. The names are those of Cilium's `hubble`, with hubble- before them."""
+
+    hubble_server: str = flag(
+        "--hubble-server",
+        metavar="ADDRESS",
+        help="HOST:PORT, tls://HOST:PORT or unix:PATH of a relay or a Cilium agent, instead of a port-forward to the relay in the cluster",
+        default="",
+    )
+    hubble_namespace: str = flag(
+        "--hubble-namespace",
+        metavar="NS",
+        help="Namespace of hubble-relay, when there are several",
+        default="",
+    )
+    hubble_tls: str = flag(
+        "--hubble-tls",
+        metavar="WHEN",
+        help="on, off or auto: as the relay's Service says (port 443 is TLS)",
+        default="auto",
+    )
+    hubble_tls_ca: str = flag(
+        "--hubble-tls-ca",
+        metavar="FILE",
+        help="Authorities that the server's certificate may be from",
+        default="",
+    )
+    hubble_tls_cert: str = flag(
+        "--hubble-tls-cert", metavar="FILE", help="Client certificate, for mutual TLS", default=""
+    )
+    hubble_tls_key: str = flag("--hubble-tls-key", metavar="FILE", help="Its key", default="")
+    hubble_tls_server_name: str = flag(
+        "--hubble-tls-server-name",
+        metavar="NAME",
+        help="Name to expect in the server's certificate",
+        default="",
+    )
+    hubble_tls_from_secret: str = flag(
+        "--hubble-tls-from-secret",
+        metavar="auto | NS/NAME",
+        help="Take authorities and client certificate from a secret of the cluster (auto: Cilium's own)",
+        default="",
+    )
+    hubble_basic_auth_username: str = flag(
+        "--hubble-basic-auth-username", metavar="NAME", help="User name for basic authentication", default=""
+    )
+    hubble_basic_auth_password: str = flag(
+        "--hubble-basic-auth-password", metavar="PASSWORD", help="Its password", default=""
+    )
+    hubble_timeout: str = flag(
+        "--hubble-timeout", metavar="DURATION", help="Give up on a connection after this time", default="5s"
+    )
+    hubble_request_timeout: str = flag(
+        "--hubble-request-timeout",
+        metavar="DURATION",
+        help="Give up on an answer that is no stream after this time",
+        default="12s",
     )
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
     CorednsOptions,
+    HubbleOptions,
     InputOptions,
     OutputOptions,
     SelectionOptions,
@@ -34,7 +35,7 @@ class RecordOptions(Options):
     force: bool = flag("--force", help="Overwrite an existing file", default=False)
 
 
-GROUPS: list[type[Options]] = [RecordOptions, TraceOptions, SelectionOptions, StreamOptions, InputOptions, CorednsOptions, ConnectionOptions]  # fmt: skip
+GROUPS: list[type[Options]] = [RecordOptions, TraceOptions, SelectionOptions, StreamOptions, InputOptions, CorednsOptions, HubbleOptions, ConnectionOptions]  # fmt: skip
 
 
 def run(
@@ -44,6 +45,7 @@ def run(
     stream: StreamOptions,
     inputs: InputOptions,
     coredns: CorednsOptions,
+    hubble: HubbleOptions,
     connection: ConnectionOptions,
 ) -> None:
     """Writes the file."""
@@ -53,7 +55,7 @@ def run(
         raise UsageError(f"{record.file} exists", hint="another name, or --force to overwrite it")
     backends = tuple(name for name in comma_list(options.backend) if name != "auto")
     request = make_request(
-        *(selection, stream, inputs, coredns, OutputOptions(output="json"), connection),
+        *(selection, stream, inputs, coredns, hubble, OutputOptions(output="json"), connection),
         bounds=bounds_of(options, stream, inputs),
         backends=backends,
     )

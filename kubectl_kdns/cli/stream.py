@@ -12,12 +12,13 @@ from kubectl_kdns.cli.app import Exit
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
     CorednsOptions,
+    HubbleOptions,
     InputOptions,
     OutputOptions,
     SelectionOptions,
     StreamOptions,
 )
-from kubectl_kdns.cli.options import comma_list, duration_ns, moment_ns
+from kubectl_kdns.cli.options import Options, comma_list, duration_ns, moment_ns
 from kubectl_kdns.errors import UsageError
 from kubectl_kdns.filter.flags import FilterFlags
 from kubectl_kdns.kube.flags import ConnectionFlags
@@ -49,13 +50,16 @@ def filter_flags(selection: SelectionOptions) -> FilterFlags:
     return FilterFlags(**{name: getattr(selection, name) for name in FilterFlags.__struct_fields__})
 
 
-def backend_options(inputs: InputOptions, coredns: CorednsOptions) -> dict[str, Any]:
-    """The backends' own flags by their long name; files that they need are read here."""
-    options: dict[str, Any] = {
-        "coredns_namespace": coredns.coredns_namespace,
-        "coredns_selector": coredns.coredns_selector,
-        "max_log_requests": coredns.max_log_requests,
-    }
+def backend_options(inputs: InputOptions, *own: Options) -> dict[str, Any]:
+    """The backends' own flags by their long name; files that say what a log looks like are read here.
+
+    Times are nanoseconds, with _ns behind the name.
+    """
+    options: dict[str, Any] = {name: getattr(group, name) for group in own for name in group.FLAGS}
+    for name in ("hubble_timeout", "hubble_request_timeout"):
+        if name in options:
+            flag = "--" + name.replace("_", "-")
+            options[f"{name}_ns"] = duration_ns(flag, options.pop(name))
     if inputs.corefile and inputs.log_format:
         raise UsageError("--corefile and --log-format together: each says the format of the log")
     if inputs.corefile:
@@ -82,6 +86,7 @@ def make_request(
     stream: StreamOptions,
     inputs: InputOptions,
     coredns: CorednsOptions,
+    hubble: HubbleOptions,
     output: OutputOptions,
     connection: ConnectionOptions,
     *,
@@ -101,7 +106,7 @@ def make_request(
         explain_filter=selection.explain_filter,
         backends=backends,
         inputs=inputs.from_,
-        options=backend_options(inputs, coredns),
+        options=backend_options(inputs, coredns, hubble),
         history=bounds.history,
         follow=bounds.follow,
         since_ns=bounds.since_ns,

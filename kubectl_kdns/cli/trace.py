@@ -7,6 +7,7 @@ import time
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
     CorednsOptions,
+    HubbleOptions,
     InputOptions,
     OutputOptions,
     SelectionOptions,
@@ -41,7 +42,7 @@ class TraceOptions(Options):
     backend: tuple[str, ...] = flag(
         "--backend",
         metavar="NAMES",
-        help="auto (default), or backends by name: coredns (kubectl kdns backends lists them)",
+        help="auto (default), or backends by name: hubble, coredns (kubectl kdns backends lists them)",
         default=(),
     )
     last: int | None = flag("--last", metavar="N", help="Begin with the last N lookups of the past")
@@ -55,6 +56,7 @@ GROUPS: list[type[Options]] = [
     StreamOptions,
     InputOptions,
     CorednsOptions,
+    HubbleOptions,
     OutputOptions,
     ConnectionOptions,
 ]
@@ -85,6 +87,7 @@ def run(
     stream: StreamOptions,
     inputs: InputOptions,
     coredns: CorednsOptions,
+    hubble: HubbleOptions,
     output: OutputOptions,
     connection: ConnectionOptions,
 ) -> None:
@@ -95,7 +98,9 @@ def run(
     bounds = bounds_of(options, stream, inputs)
     run_request(
         make_request(
-            *(selection, stream, inputs, coredns, output, connection), bounds=bounds, backends=backends
+            *(selection, stream, inputs, coredns, hubble, output, connection),
+            bounds=bounds,
+            backends=backends,
         )
     )
 

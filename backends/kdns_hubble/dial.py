@@ -1,0 +1,98 @@
+"""Opens a connection to flows: to the server that was named, to the relay, or to every Cilium agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kdns_hubble.address import Address
+from kdns_hubble.client import HubbleClient
+from kdns_hubble.credentials import Credentials, read_credentials
+from kdns_hubble.discover import Relay, RelaySearch, find_relay
+from kdns_hubble.flow_filter import FlowFilter
+from kdns_hubble.observer import Observer
+from kdns_hubble.options import HubbleOptions
+from kdns_hubble.relay_flows import RelayObserver
+from kubectl_kdns.errors import BackendError, KdnsError
+from kubectl_kdns.kube import Cluster
+
+
+class Dialer:
+    """To be called as often as a connection is needed: each time the cluster is looked at again, and the pod
+    of a relay that served last is tried last, for it may be the one that went."""
+
+    def __init__(
+        self, cluster: Cluster | None, options: HubbleOptions, filters: Sequence[FlowFilter], *, raw: bool
+    ) -> None:
+        self._cluster, self._options, self._filters, self._raw = cluster, options, filters, raw
+        self._last_pod = ""
+
+    def __call__(self) -> Observer:
+        """Raises KdnsError when nobody answers."""
+        if self._options.server:
+            return self._named(self._options.server)
+        if self._cluster is None:
+            raise BackendError(
+                "the hubble backend needs a cluster", hint="--hubble-server HOST:PORT, or --from FILE"
+            )
+        search = find_relay(self._cluster, self._options.namespace)
+        if search.relay is None or not search.relay.ready_pods:
+            return self._agents(self._cluster, search)
+        return self._forwarded(self._cluster, search.relay)
+
+    def _named(self, address: Address) -> Observer:
+        called = f"the Hubble server {address}"
+        tls = self._options.speaks_tls(address.tls, called)
+        credentials = read_credentials(self._options, self._cluster, "") if tls else None
+        client = HubbleClient(address, credentials, self._options.server_name, self._options)
+        return self._observe(client, f"flows of {called}", lambda: None)
+
+    def _forwarded(self, cluster: Cluster, relay: Relay) -> Observer:
+        options = self._options
+        pods = sorted(relay.ready_pods, key=lambda pod: pod.name == self._last_pod)
+        pod = self._last_pod = pods[0].name
+        tls = options.speaks_tls(relay.tls, f"the relay's Service {relay} (port {relay.port})")
+        credentials: Credentials | None = None
+        if tls:
+            credentials = read_credentials(options, cluster, relay.namespace)
+        forward = cluster.port_forward(relay.namespace, pod, relay.target_port)
+
+        def explain() -> KdnsError | None:
+            if not forward.error:
+                return forward.failure
+            return BackendError(
+                f"cannot forward a port to {relay.namespace}/{pod}",
+                cause=forward.error,
+                hint=f"kubectl -n {relay.namespace} port-forward {pod} {relay.target_port}",
+            )
+
+        client = HubbleClient(
+            Address(path=forward.path),
+            credentials,
+            options.server_name or (relay.server_name if tls else ""),
+            options,
+            called=f"the relay {relay}",
+            explain=explain,
+        )
+        description = f"flows of hubble-relay {relay} (pod {pod}{', by TLS' if tls else ''})"
+        return self._observe(client, description, forward.close, forward.forget_path)
+
+    def _agents(self, cluster: Cluster, search: RelaySearch) -> Observer:
+        from kdns_hubble.agent_flows import AgentsObserver
+
+        return AgentsObserver(cluster, search, self._filters, raw=self._raw)
+
+    def _observe(
+        self,
+        client: HubbleClient,
+        description: str,
+        close_way: Callable[[], None],
+        connected: Callable[[], None] = lambda: None,
+    ) -> Observer:
+        try:
+            client.connect()
+            connected()
+            return RelayObserver(client, self._filters, description, raw=self._raw, close_way=close_way)
+        except BaseException:
+            client.close()
+            close_way()
+            raise
