@@ -62,7 +62,7 @@ ATOMS = (
     'client.namespace.startsWith("shop")',
     'client.pod == "web-1"',
     'client.pod.startsWith("web-")',
-    'client.pod.contains("web")',
+    'client.pod.contains("b-1")',
     'client.pod.matches("^cart-.*z$")',
     'client.workload.kind == "StatefulSet"',
     'client.workload.name == "web"',
