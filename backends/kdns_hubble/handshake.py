@@ -1,0 +1,79 @@
+"""Greets a server with TLS, to say what gRPC does not: whether it speaks TLS, and what it wants of us."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from msgspec import Struct
+
+from kdns_hubble.address import Address
+from kubectl_kdns.dns.names import safe_text
+
+_PATIENCE_S = 2.0
+_PLAIN = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
+"""OpenSSL's reasons for an answer that is no TLS record."""
+
+
+class Greeting(Struct, frozen=True):
+    """`speaks_tls` None: no telling. `names` are those of its certificate, if its authority is trusted."""
+
+    speaks_tls: bool | None = None
+    wants_certificate: bool = False
+    names: tuple[str, ...] = ()
+
+
+def greet(address: Address, ca_pem: bytes) -> Greeting:
+    """One connection that shows no certificate; takes 2 s at most for each step, and never raises."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.set_alpn_protocols(["h2"])
+    try:
+        context.load_verify_locations(cadata=ca_pem.decode("ascii", "replace"))
+    except (ssl.SSLError, ValueError):
+        context.verify_mode = ssl.CERT_NONE
+    try:
+        with _dial(address) as plain, context.wrap_socket(plain, server_hostname=address.host or None) as tls:
+            certificate = tls.getpeercert() or {}
+            kinds: tuple[tuple[str, str], ...] = certificate.get("subjectAltName", ())  # type: ignore[assignment]
+            names = tuple(safe_text(name) for _, name in kinds)
+            return Greeting(True, _is_refused(tls), names)
+    except ssl.SSLCertVerificationError:
+        return Greeting(True)
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        return Greeting()
+    except ssl.SSLError as error:
+        reason = error.reason or ""
+        if "ALERT" in reason:
+            return Greeting(True, _is_about_certificate(reason))
+        return Greeting(False if reason in _PLAIN else None)
+    except OSError:
+        return Greeting()
+
+
+def _dial(address: Address) -> socket.socket:
+    if not address.path:
+        return socket.create_connection((address.host, address.port), _PATIENCE_S)
+    plain = socket.socket(socket.AF_UNIX)
+    plain.settimeout(_PATIENCE_S)
+    try:
+        plain.connect(address.path)
+    except OSError:
+        plain.close()
+        raise
+    return plain
+
+
+def _is_refused(tls: ssl.SSLSocket) -> bool:
+    """Since TLS 1.3 the server says only after the handshake that it misses a certificate."""
+    try:
+        tls.recv(1)
+    except ssl.SSLError as error:
+        return _is_about_certificate(error.reason or "")
+    except OSError:
+        pass
+    return False
+
+
+def _is_about_certificate(reason: str) -> bool:
+    return "CERTIFICATE" in reason or "HANDSHAKE_FAILURE" in reason
