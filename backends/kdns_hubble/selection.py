@@ -131,8 +131,8 @@ def _clients(expr: Expr | None) -> _Clients:
         return _Clients((_Client(pod=pods),), "", words)
     if not namespaces:
         return _Clients()
-    # The proxy learns a new pod's name from the Kubernetes API, maybe after its first lookups; the labels of
-    # its identity it has from the start, and the namespace is always among them.
+    # Hubble learns a new pod's name from the Kubernetes API, maybe after its first lookups (these are lost to
+    # who asks for the pod); the labels of its identity it has from the start, the namespace among them.
     return _Clients(
         (
             _Client(pod=tuple(f"{namespace}/" for namespace in namespaces)),
