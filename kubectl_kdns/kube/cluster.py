@@ -7,10 +7,10 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import quote, urlencode
 
 import msgspec
 from msgspec import Struct
@@ -18,7 +18,14 @@ from msgspec import Struct
 from kubectl_kdns.errors import ClusterError, ConfigError, GoneError
 from kubectl_kdns.kube import client_config, kubeconfig
 from kubectl_kdns.kube.client_config import ClientConfig
-from kubectl_kdns.kube.failures import connection_error, not_json, status_error
+from kubectl_kdns.kube.failures import (
+    Status,
+    command_error,
+    connection_error,
+    not_json,
+    status_error,
+    upgrade_error,
+)
 from kubectl_kdns.kube.flags import ConnectionFlags
 from kubectl_kdns.kube.login import Login, login_of
 from kubectl_kdns.kube.request_log import RequestLog
@@ -27,12 +34,19 @@ from kubectl_kdns.kube.transport import Answer, Transport
 from kubectl_kdns.kube.watch import Watch
 from kubectl_kdns.times import NS_PER_S, parse_duration
 
+if TYPE_CHECKING:
+    from kubectl_kdns.kube.exec import ExecStream
+    from kubectl_kdns.kube.port_forward import PortForward
+    from kubectl_kdns.kube.websocket import WebSocket
+
 PAGE_SIZE = 500
 ANSWER_TIMEOUT_S = 75.0
 """An API server ends ordinary requests after 60 s by itself: longer silence is a dead connection."""
 WATCH_SPARE_S = 60.0
+SILENCE_LIMIT_S = 75.0
+"""A websocket is pinged every 20 s: when that long not even an answer to those came, it is dead."""
 
-Query = str | int | bool | None
+Query = str | int | bool | Sequence[str] | None
 T = TypeVar("T")
 
 
@@ -134,6 +148,34 @@ class Cluster:
         """The body of a response as it comes: a followed log. Sends nothing before the first `read1`."""
         return self._stream(path, query, None)
 
+    def exec(
+        self, namespace: str, pod: str, container: str, command: Sequence[str], *, stdin: bool = False
+    ) -> ExecStream:
+        """A command in a container ("" is the pod's default one). Sends nothing before the first `read1`."""
+        from kubectl_kdns.kube.exec import PROTOCOLS, ExecStream
+
+        path = f"{_pod_path(namespace, pod)}/exec"
+        query: dict[str, Query] = {"container": container or None, "command": list(command)}
+        query |= {"stdin": stdin, "stdout": True, "stderr": True}
+
+        def failed(status: Status | None) -> ClusterError:
+            if status is None:
+                return self._broken(http.client.IncompleteRead(b""), lost=True)
+            return command_error(self._config, f"{command[0]!r} in pod {namespace}/{pod}", status)
+
+        return ExecStream(self._websocket(path, query, PROTOCOLS, SILENCE_LIMIT_S), failed)
+
+    def port_forward(self, namespace: str, pod: str, port: int) -> PortForward:
+        """A unix socket that leads to a port of a pod. Sends nothing before somebody connects to it.
+
+        Raises ConfigError when the socket cannot be made.
+        """
+        from kubectl_kdns.kube.port_forward import PROTOCOLS, PortForward
+
+        path = f"{_pod_path(namespace, pod)}/portforward"
+        # No limit to silence: a kubelet does not answer pings while the pod does not read what we sent.
+        return PortForward(lambda: self._websocket(path, {"ports": port}, PROTOCOLS, None))
+
     def close(self) -> None:
         """Ends what is under way, in other threads too, and closes all connections."""
         self._transport.close()
@@ -156,6 +198,35 @@ class Cluster:
             return answer
 
         return Stream(start, self._broken, idle_limit_s)
+
+    def _websocket(
+        self, path: str, query: Mapping[str, Query], protocols: Sequence[str], silence_limit_s: float | None
+    ) -> WebSocket:
+        from kubectl_kdns.kube.websocket import Handshake, WebSocket
+
+        handshake = Handshake.of(*protocols)
+
+        def start(websocket: WebSocket) -> Answer:
+            answer = self._transport.send(
+                "GET",
+                _target(path, query),
+                handshake.headers,
+                timeout_s=self._timeout_s,
+                connected=websocket.connected,
+                sleep=websocket.pause,
+                # A command must not be started twice, and a kept connection may have been closed meanwhile.
+                fresh=True,
+            )
+            if answer.status != 101:
+                body = answer.read(self._timeout_s)
+                self._log.body(body)
+                raise upgrade_error(self._config, path, answer.status, body)
+            return answer
+
+        def broken(error: Exception, lost: bool) -> ClusterError:
+            return self._broken(error, lost=lost)
+
+        return WebSocket(start, handshake, broken, silence_limit_s=silence_limit_s)
 
     def _read(
         self,
@@ -186,8 +257,8 @@ class Cluster:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise not_json(self._config, path, content) from error
 
-    def _broken(self, error: Exception) -> ClusterError:
-        return connection_error(self._config, self._transport.proxy, error)
+    def _broken(self, error: Exception, *, lost: bool = False) -> ClusterError:
+        return connection_error(self._config, self._transport.proxy, error, lost=lost)
 
 
 def connect(
@@ -223,9 +294,14 @@ def _timeout_s(text: str) -> float:
 
 
 def _target(path: str, query: Mapping[str, Query]) -> str:
-    pairs = {
-        name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in query.items()
+    pairs = [
+        (name, str(value).lower() if isinstance(value, bool) else str(value))
+        for name, values in query.items()
+        for value in (values if isinstance(values, list | tuple) else (values,))
         if value is not None
-    }
+    ]
     return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
+def _pod_path(namespace: str, pod: str) -> str:
+    return f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}"

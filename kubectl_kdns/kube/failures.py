@@ -20,6 +20,7 @@ _RESOURCE = re.compile(
     r"/(?P<resource>[^/]+)(?:/(?P<name>[^/]+)(?:/(?P<sub>[^/]+))?)?"
 )
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_CLOSED = (http.client.IncompleteRead, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
 _CERTIFICATE_CAUSES = {
     9: "its certificate is not valid yet (is this machine's clock right?)",
     10: "its certificate has expired",
@@ -122,11 +123,37 @@ def not_json(config: ClientConfig, path: str, body: bytes) -> ClusterError:
     )
 
 
-def connection_error(config: ClientConfig, proxy: Proxy | None, error: Exception) -> ClusterError:
-    """The error for a connection that did not come about, or broke."""
+def upgrade_error(config: ClientConfig, path: str, code: int, body: bytes) -> ClusterError:
+    """The error for an answer to a websocket's request that did not open it."""
+    if code < 400 or code == 426 or b"Upgrade request required" in body:
+        return ClusterError(
+            f"{_at(config)} answered GET {safe_text(path)} with HTTP status {code} instead of a websocket",
+            status=code,
+            cause="a proxy or a load balancer on the way that does not let websockets pass?",
+            hint="kubeconfig with the API server's own address, or NO_PROXY with its host",
+        )
+    # A websocket is opened by GET, but since 1.35 it has to be allowed to "create" as well.
+    method = "POST" if b"cannot create resource" in body else "GET"
+    return status_error(config, method, path, code, body)
+
+
+def command_error(config: ClientConfig, what: str, status: Status) -> ClusterError:
+    """The error for a command in a container that did not come to an exit code; `what` says which."""
+    kind = {403: ForbiddenError, 404: NotFoundError}.get(status.code, ClusterError)
+    return kind(f"could not run {what} ({_at(config)})", status=status.code, cause=safe_text(status.message))
+
+
+def connection_error(
+    config: ClientConfig, proxy: Proxy | None, error: Exception, *, lost: bool = False
+) -> ClusterError:
+    """The error for a connection that did not come about, or broke: was `lost` after it had been of use."""
     through = f" through the proxy {proxy}" if proxy else ""
     cause, hint = _cause(error, proxy)
-    lost = isinstance(error, http.client.IncompleteRead)
+    if lost and isinstance(error, TimeoutError):
+        cause = "it does not answer any more; a VPN that went down?"
+    elif lost and isinstance(error, _CLOSED):
+        cause = "it closed the connection"
+    lost = lost or isinstance(error, http.client.IncompleteRead)
     return ClusterError(
         f"{'lost the connection to' if lost else 'cannot reach'} {_at(config)}{through}",
         cause=cause,

@@ -64,6 +64,17 @@ class Answer:
             self._pool.keep(self._connection)
         return b"".join(parts)
 
+    def early(self) -> bytes:
+        """What came right behind the head of a 101: it belongs to the next protocol.
+
+        The socket does not block from now on; whoever calls this reads and writes it, and `close`s us.
+        """
+        self.sock.setblocking(False)
+        try:
+            return self._raw.fp.peek()
+        except ssl.SSLWantReadError:
+            return b""
+
     def close(self) -> None:
         """Drops the connection with whatever is still under way on it."""
         self._raw.close()
@@ -132,17 +143,19 @@ class Transport:
         timeout_s: float | None,
         connected: Callable[[socket.socket], None] = lambda _: None,
         sleep: Callable[[float], object] | None = None,
+        fresh: bool = False,
     ) -> Answer:
         """The answer to one request, whatever its status. Raises ConfigError, OSError, HTTPException.
 
         `timeout_s` is the longest wait for its head. `connected` gets each socket that is used, as soon as
-        it is open, so that another thread can shut it down.
+        it is open, so that another thread can shut it down. `fresh` asks for a connection of its own.
         """
         backoff = Backoff(0.5, 8.0)
         logged_in_again = False
         while True:
             credential = self._login.current()
-            answer = self._exchange(method, target, headers, body, credential, timeout_s, connected)
+            reuse = method == "GET" and not fresh
+            answer = self._exchange(method, target, headers, body, credential, timeout_s, connected, reuse)
             if answer.status == 401 and not logged_in_again and self._login.rejected(credential):
                 logged_in_again = True
                 answer.close()
@@ -181,11 +194,12 @@ class Transport:
         credential: Credential,
         timeout_s: float | None,
         connected: Callable[[socket.socket], None],
+        reuse: bool,
     ) -> Answer:
         headers = [*self._headers, *headers]
         if credential.authorization:
             headers.append(("Authorization", credential.authorization))
-        kept = self._take(credential.certificate) if method == "GET" else None
+        kept = self._take(credential.certificate) if reuse else None
         if kept:
             try:
                 connected(kept.socket)

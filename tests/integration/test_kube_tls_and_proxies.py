@@ -7,7 +7,6 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from kubectl_kdns.errors import ClusterError, ConfigError
 from kubectl_kdns.kube import Cluster, ConnectionFlags, connect
 from support.api_server import ApiServer
 from support.certificates import Authority
+from support.fake_proxy import FakeProxy
 
 pytestmark = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="the openssl command makes the certificates"
@@ -158,47 +158,6 @@ def test_an_authority_that_is_none(
 
 
 # Proxies
-
-
-class FakeProxy:
-    """A proxy that lets `talk` greet the client, then carries bytes to `target` both ways."""
-
-    def __init__(self, talk: Callable[[socket.socket], tuple[str, int] | None]) -> None:
-        self.talk = talk
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.sockets: list[socket.socket] = [self.listener]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self.listener.accept()
-                self.sockets.append(client)
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with suppress(OSError):
-            target = self.talk(client)
-            if target is None:
-                client.shutdown(socket.SHUT_RDWR)
-                return
-            server = socket.create_connection(target)
-            self.sockets.append(server)
-            threading.Thread(target=_pump, args=(server, client), daemon=True).start()
-            _pump(client, server)
-
-    def close(self) -> None:
-        for sock in self.sockets:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
-
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
 
 
 def _until(sock: socket.socket, end: bytes) -> bytes:

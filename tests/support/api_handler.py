@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from support.api_store import KIND_OF, RESOURCES, Entry, Expired, selector
 from support.pod_log import Cut
+from support.websocket_server import WebSocketPeer
 
 if TYPE_CHECKING:
     from support.api_server import ApiServer
@@ -116,6 +117,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._reply(scripted)
         if self.api.token and request.headers.get("authorization") != f"Bearer {self.api.token}":
             return self._reply(failure(401, "Unauthorized"))
+        serve = self.api.find_websocket(request.path) if "upgrade" in request.headers else None
+        if serve:
+            self.close_connection = True
+            return serve(WebSocketPeer(self.request, self.rfile.read, request.headers))
         match = PATH.fullmatch(request.path)
         kind = KIND_OF.get((match["prefix"], match["plural"])) if match else None
         if not match or not kind:

@@ -25,6 +25,7 @@ from typing import Any, Self
 from support.api_handler import HttpServer, Reply, Request, failure
 from support.api_store import RESOURCES, Store
 from support.pod_log import PodLog
+from support.websocket_server import Serve
 
 __all__ = ["ApiServer", "PodLog", "Reply", "Request", "failure"]
 
@@ -59,6 +60,7 @@ class ApiServer:
         self.bookmarks = 0
         self._logs: dict[tuple[str, str, str], PodLog] = {}
         self._scripts: list[tuple[Callable[[Request], bool], list[Reply], bool]] = []
+        self._upgrades: list[tuple[str, Serve]] = []
         self._http = HttpServer(self, tls)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
         self.port = self._http.server_address[1]
@@ -131,6 +133,13 @@ class ApiServer:
 
         with self.changed:
             self._scripts.append((fits, list(replies), forever))
+
+    def websocket(self, pattern: str, serve: Serve) -> None:
+        """Websocket requests whose path matches are handed to `serve`, each in a thread of its own."""
+        self._upgrades.append((pattern, serve))
+
+    def find_websocket(self, path: str) -> Serve | None:
+        return next((serve for pattern, serve in self._upgrades if re.search(pattern, path)), None)
 
     def end_watches(self, *, cut: bool = False) -> None:
         """All watches that are open come to an end, orderly or in the middle of a chunk."""
