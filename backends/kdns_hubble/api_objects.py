@@ -17,6 +17,9 @@ class Denied(Struct, frozen=True):
     right: str
     hint: str = ""
 
+    def __str__(self) -> str:
+        return f"not allowed to {self.right}"
+
 
 def denied_by(error: ForbiddenError, path: str) -> Denied:
     """From the refusal of GET `path`; a login that was refused (401) is raised again: nobody can tell."""

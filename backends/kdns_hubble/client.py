@@ -113,7 +113,7 @@ class HubbleClient:
             self._unary(_HEALTH, self._options.dial_timeout_ns)
         except HubbleError as error:
             if error.code == "DEADLINE_EXCEEDED":
-                raise no_connection(self._peer, proxies_of(os.environ)) from error
+                raise self._explain() or no_connection(self._peer, proxies_of(os.environ)) from error
             if error.code in _NO_WAY_IN:
                 raise
 

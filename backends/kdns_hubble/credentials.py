@@ -31,7 +31,7 @@ class Credentials(Struct, frozen=True):
     ca_pem: bytes = b""
     certificate_pem: bytes = b""
     key_pem: bytes = b""
-    trusts: str = ""
+    trusts: str = "this machine"
 
 
 def read_credentials(options: HubbleOptions, cluster: Cluster | None, namespace: str) -> Credentials:
@@ -46,7 +46,7 @@ def read_credentials(options: HubbleOptions, cluster: Cluster | None, namespace:
         ca_pem = _read("--hubble-tls-ca", options.ca_file, _CERTIFICATE)
         trusts = f"--hubble-tls-ca {options.ca_file}"
     elif not options.from_secret:
-        ca_pem, trusts = system_authorities(), "this machine"
+        ca_pem, trusts = system_authorities(), Credentials().trusts
     certificate_pem, key_pem = secret.certificate_pem, secret.key_pem
     if options.certificate_file:
         certificate_pem = _read("--hubble-tls-cert", options.certificate_file, _CERTIFICATE)

@@ -65,14 +65,14 @@ def _dial(address: Address) -> socket.socket:
 
 
 def _is_refused(tls: ssl.SSLSocket) -> bool:
-    """Since TLS 1.3 the server says only after the handshake that it misses a certificate."""
+    """Since TLS 1.3 a server misses a certificate only after the handshake. It says so, or just hangs up;
+    one that is content speaks first: HTTP/2 begins with its settings."""
     try:
-        tls.recv(1)
+        return not tls.recv(1)
     except ssl.SSLError as error:
         return _is_about_certificate(error.reason or "")
     except OSError:
-        pass
-    return False
+        return False
 
 
 def _is_about_certificate(reason: str) -> bool:
