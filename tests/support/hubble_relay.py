@@ -10,7 +10,7 @@ import heapq
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,16 +134,21 @@ class Relay:
         self._clock = clock
 
     def flows(self, call: Call) -> Iterator[Response]:
-        """Messages until all nodes have ended, also while following, or the call is not active any more."""
+        """Messages until all nodes have ended, also while following, or the call is not active any more.
+
+        Whatever is added to a node after the first message was taken is in the stream.
+        """
         stream = _Stream(self, call, self._clock)
-        yield from stream.begin()
+        yield from stream.ready()
         while call.active and stream.readers:
             seen = self._clock.changes
-            moved = yield from stream.advance()
-            if not moved:
+            moved = stream.advance()
+            yield from stream.ready()
+            if not moved and stream.readers:
                 self._clock.wait(seen, stream.idle_s())
         if call.active:
-            yield from stream.rest()
+            stream.end()
+            yield from stream.ready()
 
 
 class _Stream:
@@ -154,52 +159,52 @@ class _Stream:
         self._request, self._settings = call.request, relay.settings
         self.readers: dict[str, tuple[Node, Ring, RingReader]] = {}
         self._asked: set[str] = set()  # nodes that ended well are not asked again
+        self._ready: deque[Response] = deque()
         self._heap: list[tuple[int, int, Any]] = []
         self._pushed = 0
         self._room = buffer_length(call.request.number, len(relay.nodes), self._settings.sort_buffer)
         self._error: Any = None
         now_ns = clock.now_ns()
-        self._drain_ns = now_ns + self._ns(self._settings.drain_s)
-        self._peers_ns = now_ns + self._ns(self._settings.peers_every_s)
+        self._drain_ns = now_ns + _ns(self._settings.drain_s)
+        self._peers_ns = now_ns + _ns(self._settings.peers_every_s)
         self._error_ns = 0
+        for state, available in (("NODE_CONNECTED", True), ("NODE_UNAVAILABLE", False)):
+            if names := [node.name for node in relay.nodes if node.available is available]:
+                self._ready.append(node_status(state, *names, time_ns=now_ns))
+        self._collect()
 
-    def begin(self) -> Iterator[Response]:
-        now_ns = self._clock.now_ns()
-        connected = [node.name for node in self._relay.nodes if node.available]
-        unavailable = [node.name for node in self._relay.nodes if not node.available]
-        if connected:
-            yield node_status("NODE_CONNECTED", *connected, time_ns=now_ns)
-        if unavailable:
-            yield node_status("NODE_UNAVAILABLE", *unavailable, time_ns=now_ns)
-        yield from self._collect()
+    def ready(self) -> Iterator[Response]:
+        """What may be sent now."""
+        while self._ready:
+            yield self._ready.popleft()
 
-    def advance(self) -> Generator[Response, None, bool]:
-        """At most one message of each node, and what is due; returns whether a node had news."""
+    def advance(self) -> bool:
+        """Takes at most one message of each node, and does what is due; whether there was anything."""
         moved = False
         while self._call.extra:
-            yield self._call.extra.popleft()
+            self._ready.append(self._call.extra.popleft())
         for node, ring, reader in list(self.readers.values()):
             if not node.available or node.ring is not ring:
-                del self.readers[node.name]
                 moved = True
-                yield from self._fail(node.name, GONE)
+                del self.readers[node.name]
+                self._fail(node.name, GONE)
                 continue
             message = reader.poll()
             if reader.finished:
                 del self.readers[node.name]
             if message is not None:
                 moved = True
-                yield from self._push(message)
+                self._push(message)
         now_ns = self._clock.now_ns()
         if now_ns >= self._drain_ns:
-            self._drain_ns = now_ns + self._ns(self._settings.drain_s)
-            while self._heap and self._heap[0][0] <= now_ns - self._ns(self._settings.drain_s):
-                yield heapq.heappop(self._heap)[2]
+            self._drain_ns = now_ns + _ns(self._settings.drain_s)
+            while self._heap and self._heap[0][0] <= now_ns - _ns(self._settings.drain_s):
+                self._pop()
         if self._error is not None and now_ns >= self._error_ns:
-            yield from self._flush_error()
+            self._flush_error()
         if self._request.follow and now_ns >= self._peers_ns:
-            self._peers_ns = now_ns + self._ns(self._settings.peers_every_s)
-            yield from self._collect()
+            self._peers_ns = now_ns + _ns(self._settings.peers_every_s)
+            self._collect()
             moved = True
         return moved
 
@@ -212,13 +217,13 @@ class _Stream:
             due.append(self._error_ns)
         return max(0, min(due) - self._clock.now_ns()) / NS_PER_S
 
-    def rest(self) -> Iterator[Response]:
+    def end(self) -> None:
         """All nodes have ended: what is held back, sorted."""
-        yield from self._flush_error()
+        self._flush_error()
         while self._heap:
-            yield heapq.heappop(self._heap)[2]
+            self._pop()
 
-    def _collect(self) -> Iterator[Response]:
+    def _collect(self) -> None:
         """Asks nodes that are there and not asked; while following too, and then nobody is told."""
         for node in self._relay.nodes:
             if node.available and node.name not in self._asked:
@@ -233,32 +238,36 @@ class _Stream:
                         now_ns=self._clock.now_ns,
                     )
                 except RequestError as error:
-                    yield from self._fail(node.name, error.in_go)
+                    self._fail(node.name, error.in_go)
                 else:
                     self.readers[node.name] = (node, node.ring, reader)
 
-    def _push(self, message: Any) -> Iterator[Response]:
-        self._drain_ns = self._clock.now_ns() + self._ns(self._settings.drain_s)
+    def _push(self, message: Any) -> None:
+        self._drain_ns = self._clock.now_ns() + _ns(self._settings.drain_s)
         if len(self._heap) == self._room:
-            yield heapq.heappop(self._heap)[2]
+            self._pop()
         self._pushed += 1
         heapq.heappush(self._heap, (message.time.ToNanoseconds(), self._pushed, message))
 
-    def _fail(self, name: str, words: str) -> Iterator[Response]:
+    def _pop(self) -> None:
+        self._ready.append(heapq.heappop(self._heap)[2])
+
+    def _fail(self, name: str, words: str) -> None:
         """The node may be asked again; what is said of it waits for others with the same words."""
         self._asked.discard(name)
         if self._error is not None and self._error.node_status.message == words:
             self._error.node_status.node_names.append(name)
             return
-        yield from self._flush_error()
+        self._flush_error()
         now_ns = self._clock.now_ns()
         self._error = node_status("NODE_ERROR", name, message=words, time_ns=now_ns)
-        self._error_ns = now_ns + self._ns(self._settings.errors_every_s)
+        self._error_ns = now_ns + _ns(self._settings.errors_every_s)
 
-    def _flush_error(self) -> Iterator[Response]:
+    def _flush_error(self) -> None:
         if self._error is not None:
             error, self._error = self._error, None
-            yield from self._push(error)
+            self._push(error)
 
-    def _ns(self, seconds: float) -> int:
-        return round(seconds * NS_PER_S)
+
+def _ns(seconds: float) -> int:
+    return round(seconds * NS_PER_S)
