@@ -14,6 +14,7 @@ from kubectl_kdns.errors import ForbiddenError, NotFoundError
 from kubectl_kdns.kube import Cluster
 
 CONFIG_MAP = "cilium-config"
+USUAL_NAMESPACE = "kube-system"
 AGENTS = "k8s-app in (cilium,anetd)"
 """Labels of Cilium's agents: of its chart, and of GKE Dataplane V2."""
 _GKE_NAME = "anetd"
@@ -86,9 +87,11 @@ def find_cilium(cluster: Cluster, namespace: str = "") -> CiliumState:
     Never raises for what is missing or not allowed; ClusterError when the cluster cannot be asked.
     """
     denied: list[Denied] = []
-    state = _by_daemon_sets(cluster, namespace, denied) or _by_pods(cluster, namespace, denied)
+    state = _agents(cluster, namespace, denied)
+    if state is None and denied and not namespace:
+        state = _agents(cluster, USUAL_NAMESPACE, denied)
     if state is None:
-        state = CiliumState(namespace=namespace or "kube-system")
+        state = CiliumState(namespace=namespace or USUAL_NAMESPACE)
     config = _config(cluster, state.namespace, denied)
     if config is not None:
         # The agent's own defaults (pkg/hubble/cell/config.go, pkg/defaults/defaults.go) for keys left out.
@@ -100,6 +103,10 @@ def find_cilium(cluster: Cluster, namespace: str = "") -> CiliumState:
             listen_address=safe_text(config.get("hubble-listen-address", "")),
         )
     return msgspec.structs.replace(state, denied=tuple(dict.fromkeys(denied)))
+
+
+def _agents(cluster: Cluster, namespace: str, denied: list[Denied]) -> CiliumState | None:
+    return _by_daemon_sets(cluster, namespace, denied) or _by_pods(cluster, namespace, denied)
 
 
 def _by_daemon_sets(cluster: Cluster, namespace: str, denied: list[Denied]) -> CiliumState | None:

@@ -23,7 +23,7 @@ from kdns_hubble import hubble_pb2 as pb
 from kdns_hubble.address import Address
 from kdns_hubble.credentials import Credentials
 from kdns_hubble.failures import HubbleError, Peer, call_error, no_connection, proxies_of
-from kdns_hubble.handshake import greet
+from kdns_hubble.handshake import Greeting, greet
 from kdns_hubble.options import HubbleOptions
 from kubectl_kdns.errors import KdnsError
 from kubectl_kdns.times import NS_PER_S
@@ -178,9 +178,11 @@ class HubbleClient:
         code, details = error.code().name, error.details() or ""
         if code == "UNAVAILABLE" and (explained := self._explain()):
             return explained
+        return call_error(code, details, self._peer, proxies_of(os.environ), self._greet)
+
+    def _greet(self) -> Greeting:
         ca_pem = self._credentials.ca_pem if self._credentials else b""
-        proxies = proxies_of(os.environ)
-        return call_error(code, details, self._peer, proxies, lambda: greet(self._peer.address, ca_pem))
+        return greet(self._peer.address, self._peer.server_name, ca_pem)
 
 
 def _channel(

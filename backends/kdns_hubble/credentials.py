@@ -80,7 +80,7 @@ def _read(flag: str, path: str, wanted: bytes) -> bytes:
         content = Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"{flag} {path}: {error.strerror}") from None
-    if b"ENCRYPTED" in content:
+    if wanted is _KEY and b"ENCRYPTED" in content:
         raise UsageError(f"{flag} {path}: the key is encrypted", hint=f"openssl pkey -in {path} -out NEW")
     if wanted not in content:
         what = "certificate" if wanted is _CERTIFICATE else "key"

@@ -16,7 +16,7 @@ NAME = "hubble-relay"
 SELECTORS = (f"k8s-app={NAME}", f"app.kubernetes.io/name={NAME}")
 GKE_NAMESPACE = "gke-managed-dpv2-observability"
 LIKELY_NAMESPACES = ("kube-system", "cilium", GKE_NAMESPACE)
-"""Where to look without the right to list all namespaces."""
+"""Where to look without the right to list all namespaces, besides the context's own."""
 CONTAINER_PORT = 4245
 """Where a relay listens by itself, in Cilium's chart its container port `grpc`."""
 CERTIFICATE_NAME = "instance.hubble-relay.cilium.io"
@@ -88,13 +88,16 @@ class _ServiceObject(Struct):
     spec: _ServiceSpec = msgspec.field(default_factory=_ServiceSpec)
 
 
+_ServiceAndPort = tuple[_ServiceObject, _ServicePort]
+
+
 def find_relay(cluster: Cluster, namespace: str = "") -> RelaySearch:
     """Two requests where the relay is as Cilium's chart makes it; `namespace` "" looks in all of them.
 
     Never raises for what is missing or not allowed; ClusterError when the cluster cannot be asked.
     """
     search = _Search(cluster, namespace)
-    relays = [search.relay_of(service) for service in search.services()] or search.without_service()
+    relays = [search.relay_of(*found) for found in search.services()] or search.without_service()
     # A relay that answers before one that does not, then Cilium's usual namespace.
     relays.sort(key=lambda relay: (not relay.ready_pods, relay.namespace != "kube-system", str(relay)))
     return RelaySearch(relays[0] if relays else None, tuple(relays[1:]), tuple(dict.fromkeys(search.denied)))
@@ -109,7 +112,7 @@ class _Search:
         self._namespace = namespace
         self.denied: list[Denied] = []
 
-    def services(self) -> list[_ServiceObject]:
+    def services(self) -> list[_ServiceAndPort]:
         path = f"{self._prefix}/services"
         queries = [{"labelSelector": selector} for selector in SELECTORS]
         queries.append({"fieldSelector": f"metadata.name={NAME}"})
@@ -117,27 +120,26 @@ class _Search:
             for query in queries:
                 # Version 0 lets the API server answer from its cache.
                 pages = self._cluster.pages(path, _ServiceObject, resourceVersion="0", **query)
-                services = [one for page in pages for one in page.items or () if _grpc_port(one)]
-                if services:
-                    return services
+                found = [pair for page in pages for one in page.items or () for pair in _with_port(one)]
+                if found:
+                    return found
         except ForbiddenError as error:
             self.denied.append(denied_by(error, path))
             return [] if self._namespace else list(self._likely_services())
         return []
 
-    def _likely_services(self) -> Iterator[_ServiceObject]:
-        for namespace in LIKELY_NAMESPACES:
+    def _likely_services(self) -> Iterator[_ServiceAndPort]:
+        for namespace in dict.fromkeys((*LIKELY_NAMESPACES, self._cluster.namespace)):
             path = f"/api/v1/namespaces/{namespace}/services/{NAME}"
             try:
-                yield msgspec.convert(self._cluster.get(path), _ServiceObject)
+                yield from _with_port(msgspec.convert(self._cluster.get(path), _ServiceObject))
             except NotFoundError:
                 continue
             except ForbiddenError as error:
                 self.denied.append(denied_by(error, path))
 
-    def relay_of(self, service: _ServiceObject) -> Relay:
-        namespace, port = service.metadata.namespace, _grpc_port(service)
-        assert port is not None
+    def relay_of(self, service: _ServiceObject, port: _ServicePort) -> Relay:
+        namespace = service.metadata.namespace
         labels = service.spec.selector or {"k8s-app": NAME}
         selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
         pods = self._pods(f"/api/v1/namespaces/{namespace}/pods", selector)
@@ -177,13 +179,12 @@ class _Search:
             return []
 
 
-def _grpc_port(service: _ServiceObject) -> _ServicePort | None:
-    """None for the chart's other Service of the same label, that of the metrics."""
+def _with_port(service: _ServiceObject) -> list[_ServiceAndPort]:
+    """With the port of its API; none for the chart's other Service of the same label, that of the metrics."""
     ports = service.spec.ports or []
-    for port in ports:
-        if port.target_port in ("grpc", CONTAINER_PORT):
-            return port
-    return next((port for port in ports if "metrics" not in (port.name, port.target_port)), None)
+    grpc = [port for port in ports if port.target_port in ("grpc", CONTAINER_PORT)]
+    others = [port for port in ports if "metrics" not in (port.name, port.target_port)]
+    return [(service, port) for port in (grpc or others)[:1]]
 
 
 def _container_port(pods: Sequence[PodObject], name: str) -> int:

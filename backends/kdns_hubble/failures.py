@@ -77,7 +77,7 @@ def call_error(
         hint = reason.hint or _where_to_look(peer)
         return HubbleError(f"cannot connect to {peer.called}", cause=cause, hint=hint, code=code)
     what, hint = _refusal(code, details, peer)
-    return HubbleError(what, cause=text, hint=hint, code=code)
+    return HubbleError(what, cause="" if code == "DEADLINE_EXCEEDED" else text, hint=hint, code=code)
 
 
 def no_connection(peer: Peer, proxies: tuple[str, ...]) -> HubbleError:
@@ -190,7 +190,10 @@ def _refusal(code: str, details: str, peer: Peer) -> tuple[str, str]:
     """(what, hint) for a server that answered, but not as wanted."""
     status = re.search(r"status: (\d{3})", details)
     if status:
-        return f"{peer.called} answered with HTTP status {status[1]}", "an address without a proxy before it"
+        return (
+            f"{peer.called} answered with HTTP status {status[1]}",
+            "--hubble-server with the address of the relay itself",
+        )
     if code == "UNIMPLEMENTED":
         return f"{peer.called} is not a Hubble server, or a very old one", "--hubble-server HOST:PORT"
     if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
@@ -203,5 +206,5 @@ def _refusal(code: str, details: str, peer: Peer) -> tuple[str, str]:
         limit = f"{peer.request_timeout_ns / NS_PER_S:g} s"
         return f"{peer.called} did not answer within {limit}", "--hubble-request-timeout 60s"
     if code == "RESOURCE_EXHAUSTED" and "larger than max" in details:
-        return f"{peer.called} sent a message that is larger than a flow can be", "hubble status"
+        return f"{peer.called} sent a message that is larger than a flow can be", ""
     return f"{peer.called} refused the request ({code})", ""

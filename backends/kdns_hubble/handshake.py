@@ -23,8 +23,12 @@ class Greeting(Struct, frozen=True):
     names: tuple[str, ...] = ()
 
 
-def greet(address: Address, ca_pem: bytes) -> Greeting:
-    """One connection that shows no certificate; takes 2 s at most for each step, and never raises."""
+def greet(address: Address, server_name: str, ca_pem: bytes) -> Greeting:
+    """One connection, which asks for `server_name` ("" the host) and shows no certificate.
+
+    Takes 2 s at most for each step, and never raises.
+    """
+    name = server_name or address.host or None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.set_alpn_protocols(["h2"])
@@ -33,7 +37,7 @@ def greet(address: Address, ca_pem: bytes) -> Greeting:
     except (ssl.SSLError, ValueError):
         context.verify_mode = ssl.CERT_NONE
     try:
-        with _dial(address) as plain, context.wrap_socket(plain, server_hostname=address.host or None) as tls:
+        with _dial(address) as plain, context.wrap_socket(plain, server_hostname=name) as tls:
             certificate = tls.getpeercert() or {}
             kinds: tuple[tuple[str, str], ...] = certificate.get("subjectAltName", ())  # type: ignore[assignment]
             names = tuple(safe_text(name) for _, name in kinds)

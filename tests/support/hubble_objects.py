@@ -13,10 +13,13 @@ from support.api_store import KIND_OF, Store, selector
 
 
 class ObjectCluster:
-    """Lists and gets from a Store; `secrets` by namespace/name. `forbidden` are paths that nobody may read,
-    with the status that says so; `asked` what was read."""
+    """Lists and gets from a Store. `namespace` is the context's; `secrets` are by namespace/name.
+
+    `forbidden` are paths that nobody may read, with the status that says so; `asked` what was read.
+    """
 
     def __init__(self, *objects: dict[str, Any]) -> None:
+        self.namespace = "default"
         self.store = Store()
         for obj in objects:
             self.store.put(obj)

@@ -108,6 +108,17 @@ def test_without_the_right_to_list_daemon_sets_the_pods_tell() -> None:
     assert [denied.right for denied in state.denied] == ["list daemonsets in the whole cluster"]
 
 
+def test_without_the_right_to_look_in_all_namespaces() -> None:
+    cluster = ObjectCluster(agents(), config(CONFIG))
+    cluster.forbidden = {"/apis/apps/v1/daemonsets": 403, "/api/v1/pods": 403}
+    state = state_of(cluster)
+    assert (state.present, state.version, state.agents, state.hubble) == (True, "1.17.4", 3, True)
+    assert [denied.right for denied in state.denied] == [
+        "list daemonsets in the whole cluster",
+        "list pods in the whole cluster",
+    ]
+
+
 def test_without_the_right_to_read_its_configuration() -> None:
     cluster = ObjectCluster(agents())
     cluster.forbidden = {"/api/v1/namespaces/kube-system/configmaps/cilium-config": 403}
@@ -116,14 +127,17 @@ def test_without_the_right_to_read_its_configuration() -> None:
     assert [denied.right for denied in state.denied] == ["get configmaps in namespace 'kube-system'"]
 
 
-def test_without_any_right_the_configuration_alone_shows_that_it_is_there() -> None:
+def test_without_any_other_right_the_configuration_shows_that_it_is_there() -> None:
     cluster = ObjectCluster(agents(), config(CONFIG))
-    cluster.forbidden = {"/apis/apps/v1/daemonsets": 403, "/api/v1/pods": 403}
+    in_namespace = ("/apis/apps/v1/namespaces/kube-system/daemonsets", "/api/v1/namespaces/kube-system/pods")
+    cluster.forbidden = dict.fromkeys(("/apis/apps/v1/daemonsets", "/api/v1/pods", *in_namespace), 403)
     state = state_of(cluster)
     assert (state.present, state.version, state.hubble) == (True, "", True)
     assert [denied.right for denied in state.denied] == [
         "list daemonsets in the whole cluster",
         "list pods in the whole cluster",
+        "list daemonsets in namespace 'kube-system'",
+        "list pods in namespace 'kube-system'",
     ]
 
 

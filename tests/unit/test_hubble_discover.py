@@ -183,6 +183,14 @@ def test_without_the_right_to_list_all_namespaces() -> None:
     )
 
 
+def test_without_that_right_the_contexts_own_namespace_is_looked_at() -> None:
+    cluster = ObjectCluster(service("net"), relay_pod(namespace="net"), service("cilium"))
+    cluster.forbidden = {"/api/v1/services": 403}
+    cluster.namespace = "net"
+    cluster.store.put({**service("kube-system"), "spec": {}})
+    assert relay_of(cluster).namespace == "net"
+
+
 def test_without_any_right() -> None:
     cluster = ObjectCluster(service(), relay_pod())
     cluster.forbidden = {"/api/v1/namespaces/kube-system/services": 403}
