@@ -94,7 +94,10 @@ class ExecStream:
         return bytes(self._stderr[-STDERR_TAIL_BYTES:])
 
     def close(self) -> None:
-        """Ends the stream, and the command when it next writes; whoever reads wakes up."""
+        """Ends the stream; whoever reads wakes up.
+
+        The command is not told: it goes on until it next writes, or reads the end of its standard input.
+        """
         self._closed = True
         self._websocket.close()
 

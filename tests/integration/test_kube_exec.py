@@ -127,6 +127,15 @@ def test_a_token_that_is_rejected_is_asked_for_again(server: ApiServer, tmp_path
     cluster.close()
 
 
+def test_a_command_has_a_connection_of_its_own(server: ApiServer, cluster: Cluster) -> None:
+    answering(server)
+    cluster.get("/api/v1/pods")
+    read_all(run(cluster))
+    cluster.get("/api/v1/pods")
+    first, command, last = [request.connection for request in server.requests]
+    assert first == last != command
+
+
 def test_small_reads(server: ApiServer, cluster: Cluster) -> None:
     answering(server, (1, b"abcdefgh"), (1, b"ij"))
     assert read_all(run(cluster), 3) == b"abcdefghij"
