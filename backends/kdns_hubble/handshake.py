@@ -28,7 +28,6 @@ def greet(address: Address, server_name: str, ca_pem: bytes) -> Greeting:
 
     Takes 2 s at most for each step, and never raises.
     """
-    name = server_name or address.host or None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.set_alpn_protocols(["h2"])
@@ -36,6 +35,7 @@ def greet(address: Address, server_name: str, ca_pem: bytes) -> Greeting:
         context.load_verify_locations(cadata=ca_pem.decode("ascii", "replace"))
     except (ssl.SSLError, ValueError):
         context.verify_mode = ssl.CERT_NONE
+    name = _askable(server_name) or _askable(address.host) or None
     try:
         with _dial(address) as plain, context.wrap_socket(plain, server_hostname=name) as tls:
             certificate = tls.getpeercert() or {}
@@ -53,6 +53,15 @@ def greet(address: Address, server_name: str, ca_pem: bytes) -> Greeting:
         return Greeting(False if reason in _PLAIN else None)
     except OSError:
         return Greeting()
+
+
+def _askable(name: str) -> str:
+    """Empty for a name that cannot be asked for: the server then shows the certificate that it has."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return ""
+    return name
 
 
 def _dial(address: Address) -> socket.socket:

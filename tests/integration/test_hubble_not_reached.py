@@ -166,6 +166,12 @@ def test_a_certificate_for_another_name(certificates: RelayCertificates) -> None
     assert of_address.cause.endswith("not for 127.0.0.1")
 
 
+def test_a_name_that_no_certificate_could_have(certificates: RelayCertificates) -> None:
+    with HubbleServer(tls=certificates.server) as server:
+        error = failure_of(at(server), trust(certificates.ca), "relay..example")
+    assert error.cause == "its certificate is for *.hubble-relay.cilium.io, not for relay..example"
+
+
 def test_a_client_certificate_is_wanted(certificates: RelayCertificates) -> None:
     with HubbleServer(tls=certificates.server, client_ca=certificates.ca) as server:
         none = failure_of(at(server), trust(certificates.ca))
