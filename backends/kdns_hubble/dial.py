@@ -79,7 +79,13 @@ class Dialer:
     def _agents(self, cluster: Cluster, search: RelaySearch) -> Observer:
         from kdns_hubble.agent_flows import AgentsObserver
 
-        return AgentsObserver(cluster, search, self._filters, raw=self._raw)
+        why = "no hubble-relay was found"
+        if search.relay:
+            reasons = ", ".join(f"{pod.name}: {pod.reason}" for pod in search.relay.pods) or "it has no pods"
+            why = f"hubble-relay {search.relay} is not ready ({reasons})"
+        elif search.denied:
+            why += f" ({search.denied[0]})"
+        return AgentsObserver(cluster, why, self._filters, raw=self._raw)
 
     def _observe(
         self,

@@ -16,6 +16,7 @@ from msgspec import UNSET
 from kdns_hubble.flow_decoder import FlowDecoder
 from kdns_hubble.flow_records import NAME
 from kdns_hubble.history import TimeOrder
+from kdns_hubble.nudge import Nudge
 from kdns_hubble.observer import FlowStream, Observer
 from kdns_hubble.pump import Pump
 from kdns_hubble.uptimes import UptimeWatch
@@ -90,7 +91,8 @@ class LiveFlows:
                 yield from self._history()
                 yield []
             if self._scope.follow:
-                yield from self._follow(since_ns)
+                # Where nobody tells the time, the last flow does.
+                yield from self._follow(max(since_ns, self._decoder.high_ns - OVERLAP_NS, 0))
             yield [*self._take_told(), *self._decoder.finish()]
         finally:
             self._observer.close()
@@ -112,7 +114,7 @@ class LiveFlows:
         while not self._closed.is_set():
             cause: KdnsError | None = None
             try:
-                yield from self._read(partial(self._observer.follow, since_ns), live=True)
+                yield from self._read(partial(self._observer.follow, since_ns or None), live=True)
             except KdnsError as error:
                 cause = error
             if self._closed.is_set():
@@ -134,17 +136,32 @@ class LiveFlows:
         pump = Pump(stream, observer.read)
         try:
             if live:
-                self._watch.start(observer, stream)
+                yield from self._live(pump, observer, stream)
+                return
             while (responses := pump.take(HEARTBEAT_S)) is not None:
-                now_ns = self._clock_ns() if live else 0
-                records = decoder.feed(responses, now_ns) if responses else []
-                if live and not responses:
-                    records += decoder.advance(now_ns)
-                if records or live:
-                    yield [*self._take_told(), *records]
+                yield decoder.feed(responses)
+        finally:
+            pump.close()
+
+    def _live(self, pump: Pump, observer: Observer, stream: FlowStream) -> Iterator[list[Record]]:
+        """The records of what comes, and of what becomes due while nothing does."""
+        decoder = self._decoder
+        nudge = Nudge(observer, pump.put)
+        self._watch.start(observer, stream)
+        try:
+            while (responses := pump.take(HEARTBEAT_S)) is not None:
+                now_ns = self._clock_ns()
+                if responses:
+                    known = decoder.new_flows
+                    records = decoder.feed(responses, now_ns)
+                    if decoder.new_flows > known:
+                        nudge.seen(decoder.new_flows - known, decoder.high_ns)
+                else:
+                    records = decoder.advance(now_ns)
+                yield [*self._take_told(), *records]
         finally:
             self._watch.stop()
-            pump.close()
+            nudge.stop()
 
     def _reconnect(self, cause: KdnsError | None) -> Iterator[list[Record]]:
         """Dials until it is answered; says so at first, and when the cause changes."""

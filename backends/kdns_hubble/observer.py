@@ -38,13 +38,17 @@ class Observer(Protocol):
 
     @property
     def now_ns(self) -> int:
-        """The time over there when the connection was made, in nanoseconds since the epoch."""
+        """The time over there when the connection was made, in nanoseconds since the epoch; 0 unknown."""
+
+    @property
+    def nudge_s(self) -> float:
+        """How often to fetch what it holds back while few flows come; 0: it holds back nothing."""
 
     def history(self, since_ns: int | None, last: int | None) -> FlowStream:
         """What is remembered, from `since_ns` on or the `last` flows of each node; then it ends."""
 
-    def follow(self, since_ns: int) -> FlowStream:
-        """What is remembered from `since_ns` on, and what comes, without delay."""
+    def follow(self, since_ns: int | None) -> FlowStream:
+        """What is remembered from `since_ns` on (None: nothing), and what comes, without delay."""
 
     def uptimes(self) -> Sequence[NodeUptime]:
         """The nodes that answer; none where nobody knows."""

@@ -48,6 +48,10 @@ class Pump:
         read = self._read
         return [read(raw) for raw in raws]
 
+    def put(self, batch: Sequence[bytes]) -> None:
+        """Responses from elsewhere, from any thread."""
+        self._queue.put(batch)
+
     def close(self) -> None:
         self._closed = True
         self._stream.close()

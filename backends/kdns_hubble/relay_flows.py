@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -13,6 +12,9 @@ from kdns_hubble.flows import Flow, NodeStatus, Response
 from kdns_hubble.observer import NodeUptime
 from kdns_hubble.requests import flows_request
 from kdns_hubble.wire_flows import read_response
+
+NUDGE_S = 0.25
+NUDGED_NODES = 10
 
 
 def undelayed(peers: int) -> int:
@@ -64,7 +66,8 @@ class RelayObserver:
         self._look()
 
     def _look(self) -> None:
-        """Asks for the newest flow of each node: what time it is there, and how many nodes there are."""
+        """Asks for the newest flow of each node: what time it is there, and how many nodes there are. An
+        agent's own socket says neither."""
         for raw in self._client.flows(flows_request(self._filters, number=1, mask=self._mask)):
             response = self.read(raw)
             if isinstance(response, NodeStatus):
@@ -72,8 +75,11 @@ class RelayObserver:
                 self._peers = max(self._peers, len(response.nodes))
             elif isinstance(response, Flow):
                 self.newest = max(self.newest, response.time_ns)
-        # An agent's own socket says nothing of nodes.
-        self.now_ns = self.now_ns or time.time_ns()
+
+    @property
+    def nudge_s(self) -> float:
+        # Each time the relay asks all of its nodes.
+        return max(NUDGE_S, self._peers * NUDGE_S / NUDGED_NODES) if self.now_ns else 0.0
 
     def history(self, since_ns: int | None, last: int | None) -> RelayStream:
         first = since_ns is None and last is None
@@ -81,8 +87,9 @@ class RelayObserver:
             flows_request(self._filters, since_ns=since_ns, number=last or 0, first=first, mask=self._mask)
         )
 
-    def follow(self, since_ns: int) -> RelayStream:
-        number = undelayed(self._peers)
+    def follow(self, since_ns: int | None) -> RelayStream:
+        # Without `since` the number would rewind.
+        number = undelayed(self._peers) if since_ns else 0
         return self._stream(
             flows_request(self._filters, since_ns=since_ns, follow=True, number=number, mask=self._mask)
         )
