@@ -165,7 +165,7 @@ def mask_of(paths: Any) -> Mask:
         at = tree
         *parents, leaf = path.split(".")
         for name in parents:
-            if at.get(name, None) == {}:
+            if at.get(name) == {}:
                 break  # a parent is asked for as a whole
             at = at.setdefault(name, {})
         else:

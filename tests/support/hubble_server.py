@@ -50,7 +50,7 @@ class Abort:
 class HubbleServer:
     """`nodes` are names. `tls` is (certificate, key); with `client_ca` a client certificate is asked for.
 
-    `sort_buffer`, `drain_s` and the other `settings` are the relay's and the agents', `hubble_relay.Settings`;
+    `sort_buffer`, `drain_s` and other `settings` are the relay's and the agents' (`hubble_relay.Settings`);
     `ring` is how many events an agent keeps. `basic_auth` is (user, password), which a proxy before a relay
     would check. `headers` is the initial metadata: `hubble-relay-version` since 1.19, nothing before.
     """
@@ -82,6 +82,7 @@ class HubbleServer:
         self._basic_auth = basic_auth
         self._scripts: dict[str, list[Stall | Abort]] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="hubble")
+        self._workers = ThreadPoolExecutor(64, thread_name_prefix="hubble")
         self._server, self._front = self._serve(tls, client_ca, unix)
 
     def _serve(
@@ -89,7 +90,7 @@ class HubbleServer:
     ) -> tuple[grpc.Server, Front]:
         behind = scratch_socket(self._folder.name)
         server = grpc.server(
-            ThreadPoolExecutor(64, thread_name_prefix="hubble"),
+            self._workers,
             handlers=[_Handlers(self)],
             options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
         )
@@ -118,6 +119,7 @@ class HubbleServer:
         self.clock.changed()
         self._front.close()
         self._server.stop(None).wait()
+        self._workers.shutdown()
         self._folder.cleanup()
 
     @property
