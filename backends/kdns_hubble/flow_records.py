@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from kdns_hubble.flows import Flow, Peer
+from kdns_hubble.flows import Drop, Flow, Peer, refused
+from kdns_hubble.truncation import TruncationCheck
 from kubectl_kdns.dns.message import DecodedMessage
-from kubectl_kdns.messages import Asked, Exchange, Sighting, Vantage
+from kubectl_kdns.messages import NO_ID, Asked, Exchange, Sighting, Vantage
 from kubectl_kdns.model import (
     API_VERSION,
     Client,
@@ -21,6 +22,7 @@ from kubectl_kdns.model import (
     Message,
     Policy,
     Server,
+    ServerBackend,
 )
 from kubectl_kdns.times import format_time, ms
 
@@ -33,16 +35,16 @@ _DENIED = "Cilium's proxy answered itself: no policy allows this name for this p
 def exchange_of(flow: Flow) -> Exchange:
     """What a request and its response share. The server is left out: it may be a Service's address in the one
     and the pod's behind it in the other. Hubble shows no id."""
-    if flow.dns and flow.dns.is_response:
-        return flow.destination_ip, flow.destination_port, UNSET, UNSET, flow.transport, -1
-    return flow.source_ip, flow.source_port, UNSET, UNSET, flow.transport, -1
+    return flow.client_ip, flow.client_port, UNSET, UNSET, flow.transport, NO_ID
 
 
 class FlowRecords:
     """Fulfils kubectl_kdns.messages.RecordMaker; the origin of a sighting is its flow."""
 
-    def __init__(self, node: str, *, raw: bool = False) -> None:
+    def __init__(self, node: str, truncation: TruncationCheck, *, raw: bool = False) -> None:
         self.vantage = Vantage(NAME, node or UNSET, "client", "proxy")
+        self._node = self.vantage.node
+        self._truncation = truncation
         self._raw = raw
 
     def lookup(self, asked: Asked, status: str, response: Sighting | None, late: bool = False) -> Lookup:
@@ -59,7 +61,7 @@ class FlowRecords:
             "lookup",
             format_time(time_ns) if time_ns else UNSET,
             NAME,
-            self.vantage.node,
+            self._node,
             "client",
             "proxy",
             status,
@@ -67,124 +69,121 @@ class FlowRecords:
             asked.tries,
             True if late else UNSET,
             flow.transport or UNSET,
-            _inferred(answer),
-            self._client(flow.source_ip, flow.source_port, flow.source),
-            _server(flow.destination_ip, flow.destination_port, flow.destination),
+            UNSET,
+            _client(flow, self._node),
+            _server(flow.server_ip, flow.server_port, flow.server),
             _dns(query, answer),
         )
-        if response is not None and not response[4].dns.is_response:
-            record.inferred = ["dns.rcode"]
-            record.error = Error("refused", _UNREACHED)
+        if response is not None:
+            self._add_response(record, flow, response)
         if self._raw:
             record.raw = _raw(flow) if response is None else f"{_raw(flow)} {_raw(response[4])}"
+        # A pairing remembers for a while what was asked; the flow it needs no more.
+        asked.origin = None
         return record
 
     def response(self, response: Sighting) -> Lookup:
         time_ns, _, message, _, flow = response
-        client, server = self._ends(flow)
         record = Lookup(
             time=format_time(time_ns) if time_ns else UNSET,
             backend=NAME,
-            node=self.vantage.node,
+            node=self._node,
             hop="client",
             side="proxy",
             status="answered",
             transport=flow.transport or UNSET,
-            client=client,
-            server=server,
+            inferred=["time"] if time_ns else UNSET,
+            client=_client(flow, self._node),
+            server=_server(flow.server_ip, flow.server_port, flow.server),
             dns=_dns(message, message),
             raw=_raw(flow) if self._raw else UNSET,
         )
-        if flow.dns.is_response:
-            record.inferred = ["time", *(_inferred(message) or ())] if time_ns else _inferred(message)
-        else:  # the proxy failed before it told of the request
-            record.inferred = ["dns.rcode"]
-            record.error = Error("refused", _UNREACHED)
+        self._add_response(record, flow, response)
         return record
 
     def message(self, sighting: Sighting) -> Message:
         time_ns, _, message, _, flow = sighting
-        client, server = self._ends(flow)
-        record = Message(
+        return Message(
             time=format_time(time_ns) if time_ns else UNSET,
             backend=NAME,
-            node=self.vantage.node,
+            node=self._node,
             hop="client",
             side="proxy",
             direction="response" if message.is_response else "query",
             transport=flow.transport or UNSET,
-            client=client,
-            server=server,
+            inferred=_inferred(flow, message) or UNSET,
+            client=_client(flow, self._node),
+            server=_server(flow.server_ip, flow.server_port, flow.server),
             dns=_dns(message, message),
             raw=_raw(flow) if self._raw else UNSET,
         )
-        if message.is_response:
-            record.inferred = _inferred(message) if flow.dns.is_response else ["dns.rcode"]
-        return record
 
-    def denied(self, flow: Flow) -> Lookup:
+    def denied(self, flow: Flow, query: DecodedMessage, policy: Maybe[str]) -> Lookup:
         """A request that a policy did not let pass: the proxy answered it with REFUSED."""
-        record = self._ended(flow, "denied")
-        if flow.dns:
-            record.dns = _dns(flow.dns, refused(flow.dns))
+        record = self._ended(flow, "denied", policy)
+        record.dns = _dns(query, refused(query))
         record.inferred = ["dns.rcode"]
         record.error = Error("policy_denied", _DENIED)
         return record
 
-    def dropped(self, flow: Flow) -> Lookup:
-        """A packet to a DNS server that Cilium dropped, before anybody looked into it."""
-        by_policy = flow.reason in POLICY_REASONS
-        record = self._ended(flow, "denied" if by_policy else "unanswered")
-        reason = flow.reason or "no reason given"
-        record.error = Error(
-            "policy_denied" if by_policy else "network", f"Cilium dropped the packet: {reason}"
-        )
+    def dropped(self, flow: Flow, drop: Drop, policy: Maybe[str]) -> Lookup:
+        """A packet to a DNS server that Cilium dropped at the client's or at the server's end, before any
+        DNS proxy looked into it."""
+        by_policy = drop.reason in POLICY_REASONS
+        record = self._ended(flow, "denied" if by_policy else "unanswered", policy)
+        record.side = "server" if drop.at_server else "client"
+        if drop.at_server and record.client and record.server:
+            record.client.node, record.server.node = UNSET, self._node
+        text = f"Cilium dropped the packet: {drop.reason or 'no reason given'}"
+        record.error = Error("policy_denied" if by_policy else "network", text)
         return record
 
-    def _ended(self, flow: Flow, status: str) -> Lookup:
-        client, server = self._ends(flow)
+    def _ended(self, flow: Flow, status: str, policy: Maybe[str]) -> Lookup:
         return Lookup(
             time=format_time(flow.time_ns) if flow.time_ns else UNSET,
             backend=NAME,
-            node=self.vantage.node,
+            node=self._node,
             hop="client",
             side="proxy",
             status=status,
             tries=1,
             transport=flow.transport or UNSET,
-            client=client,
-            server=server,
-            policy=Policy(flow.verdict, flow.policy),
+            client=_client(flow, self._node),
+            server=_server(flow.server_ip, flow.server_port, flow.server),
+            policy=Policy(flow.verdict, policy),
             raw=_raw(flow) if self._raw else UNSET,
         )
 
-    def _ends(self, flow: Flow) -> tuple[Client, Server]:
-        """Who asked and who was asked: a response goes from the server to the client."""
-        source = flow.source_ip, flow.source_port, flow.source
-        destination = flow.destination_ip, flow.destination_port, flow.destination
-        if flow.dns and flow.dns.is_response:
-            source, destination = destination, source
-        return self._client(*source), _server(*destination)
-
-    def _client(self, ip: str, port: int, peer: Peer) -> Client:
-        return Client(
-            ip or UNSET,
-            port or UNSET,
-            UNSET,
-            peer.namespace,
-            peer.pod,
-            UNSET,
-            UNSET,
-            UNSET,
-            peer.workload,
-            self.vantage.node,
-        )
+    def _add_response(self, record: Lookup, asked: Flow, response: Sighting) -> None:
+        """What is known by the response alone, and in which way."""
+        time_ns, _, answer, _, flow = response
+        server = record.server
+        if flow.server_ip != asked.server_ip and server:
+            server.backend = ServerBackend(
+                flow.server_ip or UNSET, flow.server_port or UNSET, flow.server.pod
+            )
+        inferred = _inferred(flow, answer)
+        if inferred:
+            record.inferred = [*(record.inferred or ()), *inferred]
+        if not flow.dns.is_response:
+            record.error = Error("refused", _UNREACHED)
+        elif answer.response_class == "denial":
+            self._truncation.answered(time_ns, flow, answer, record)
 
 
-def refused(query: DecodedMessage) -> DecodedMessage:
-    """The response that Cilium's proxy makes itself, and Hubble does not show."""
-    return DecodedMessage(
-        0, is_response=True, rcode="REFUSED", response_class="error", name=query.name, type=query.type
+def _client(flow: Flow, node: Maybe[str]) -> Client:
+    peer: Peer = flow.client
+    return Client(
+        flow.client_ip or UNSET,
+        flow.client_port or UNSET,
+        UNSET,
+        peer.namespace,
+        peer.pod,
+        UNSET,
+        UNSET,
+        UNSET,
+        peer.workload,
+        node,
     )
 
 
@@ -207,13 +206,17 @@ def _dns(query: DecodedMessage, answer: DecodedMessage) -> Dns:
     )
 
 
-def _inferred(answer: DecodedMessage) -> Maybe[list[str]]:
-    """NODATA is concluded from no records; of several records Hubble tells the lowest TTL, and no owners."""
-    if answer.answers:
-        return ["dns.answers"] if len(answer.answers) > 1 else UNSET
-    return (
-        ["dns.response_class"] if answer.rcode == "NOERROR" and answer.response_class == "denial" else UNSET
-    )
+def _inferred(flow: Flow, message: DecodedMessage) -> list[str]:
+    """What is concluded: the rcode of the proxy itself; NODATA, from no records; and of several records the
+    TTLs, of which Hubble tells the lowest."""
+    if not message.is_response:
+        return []
+    if flow.dns is None or not flow.dns.is_response:
+        return ["dns.rcode"]
+    if message.answers:
+        return ["dns.answers"] if len(message.answers) > 1 else []
+    nodata = message.rcode == "NOERROR" and message.response_class == "denial"
+    return ["dns.response_class"] if nodata else []
 
 
 def _raw(flow: Flow) -> str:

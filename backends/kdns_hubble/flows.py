@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from msgspec import UNSET, Struct
@@ -11,13 +12,21 @@ from kubectl_kdns.dns.names import name_of_text, safe_text
 from kubectl_kdns.dns.tables import rcode_name
 from kubectl_kdns.model import Answer, Maybe, Workload
 
+MAX_BYTES = 1 << 20
+"""No response is larger: a DNS message has 64 KiB, and Hubble tells its answers twice."""
+
 NO_TTL = 0xFFFFFFFF
 """What Hubble gives as `ttl` of an answer without A, AAAA and CNAME."""
 
 UNKNOWN_TYPE = "Unknown"
 """What Hubble calls the types that its DNS library has no name for: CAA, TLSA, DS, NAPTR, ANY."""
 
-_IN_FULL = frozenset({"A", "AAAA", "CNAME"})
+POLICY_VERDICT = 5
+"""The event type of a policy's verdict on a packet; the drop that may follow is an event of its own."""
+
+_MAX_TIME_NS = 253_402_300_799_999_999_999  # the year 9999
+_ADDRESSES = frozenset({"A", "AAAA"})
+_IN_FULL = _ADDRESSES | {"CNAME"}
 
 
 class Peer(Struct, gc=False, frozen=True):
@@ -28,26 +37,36 @@ class Peer(Struct, gc=False, frozen=True):
     workload: Maybe[Workload] = UNSET
 
 
-class Flow(Struct, gc=False):
-    """One flow. `verdict` and `reason` (of a drop) are the enums' names; `dns` is absent for packets.
+class Drop(Struct, gc=False, frozen=True):
+    """What Cilium tells of a drop. `reason` is the enum's name, "" of what the DNS proxy rejects itself;
+    `policy` is named only where one denies explicitly. `at_server`: it happened at the destination's end."""
 
-    Addresses and ports are "" and 0 where the flow has none. `raw` is the response as it came.
+    reason: str
+    policy: Maybe[str]
+    is_verdict: bool
+    at_server: bool
+
+
+class Flow(Struct, gc=False):
+    """One flow. `verdict` is the enum's name; `dns` is absent for packets.
+
+    A response's source is the server, so its ends are turned round: `client` is who asked. Addresses and
+    ports are "" and 0 where the flow has none. `raw` is the response as it came, if wanted.
     """
 
     time_ns: int
     node: str
     uuid: str
     verdict: str
-    reason: str
     transport: str
-    source_ip: str
-    source_port: int
-    source: Peer
-    destination_ip: str
-    destination_port: int
-    destination: Peer
+    client_ip: str
+    client_port: int
+    client: Peer
+    server_ip: str
+    server_port: int
+    server: Peer
     dns: DecodedMessage | None
-    policy: Maybe[str]
+    drop: Drop | None
     raw: bytes | str
 
 
@@ -77,55 +96,99 @@ class Unread(Struct):
 
 Response: TypeAlias = Flow | NodeStatus | Lost | Unread
 
+TOO_LARGE = Unread(f"larger than {MAX_BYTES} bytes")
+UNKNOWN = Unread("of a kind that this kdns does not know")
+
+
+def broken(error: Exception) -> Unread:
+    return Unread(f"broken: {safe_text(str(error)[:200])}")
+
+
+def known_time(time_ns: int) -> int:
+    """0, that is unknown, for what is no time since 1970 with a year of four digits."""
+    return time_ns if 0 <= time_ns <= _MAX_TIME_NS else 0
+
 
 def node_name(text: str) -> str:
     """A node's own name: Hubble puts its cluster's before it ("default/worker-1")."""
     return safe_text(text.rpartition("/")[2])
 
 
-def policy_name(namespace: str, name: str) -> str:
+def policy_name(namespace: str, name: str) -> Maybe[str]:
     """A policy as kubectl would be asked for it; one for the whole cluster has no namespace."""
-    return safe_text(f"{namespace}/{name}" if namespace else name)
+    return safe_text(f"{namespace}/{name}" if namespace else name) or UNSET
 
 
-def question(query: str, type_: str) -> DecodedMessage:
+def peer(namespace: str, pod: str, workload: tuple[str, str] | None) -> Peer:
+    """`workload` is kind and name."""
+    return Peer(
+        safe_text(namespace) or UNSET,
+        safe_text(pod) or UNSET,
+        Workload(safe_text(workload[0]), safe_text(workload[1])) if workload else UNSET,
+    )
+
+
+def question(query: str, types: Sequence[str]) -> DecodedMessage:
     """A request's content. No id, class, flags or sizes are known."""
-    return DecodedMessage(0, name=name_of_text(query), type=_type(type_))
+    return DecodedMessage(0, name=_name(query), type=_type(types))
 
 
 def response(
     query: str,
-    type_: str,
+    types: Sequence[str],
     *,
     rcode: int,
-    ips: tuple[str, ...],
-    cnames: tuple[str, ...],
+    ips: Sequence[str],
+    cnames: Sequence[str],
     ttl: int,
-    rrtypes: tuple[str, ...],
+    rrtypes: Sequence[str],
 ) -> DecodedMessage:
     """A response's content, with the answers where Hubble tells them in full (A, AAAA and CNAME)."""
-    name = name_of_text(query)
-    message = DecodedMessage(0, is_response=True, rcode=rcode_name(rcode), name=name, type=_type(type_))
+    message = DecodedMessage(
+        0, is_response=True, rcode=rcode_name(rcode), name=_name(query), type=_type(types)
+    )
     if rcode:
         message.response_class = "denial" if message.rcode == "NXDOMAIN" else "error"
     else:
         message.response_class = "success" if rrtypes else "denial"
-    if _IN_FULL.issuperset(rrtypes):
-        message.answers = _answers(name, ips, cnames, UNSET if ttl == NO_TTL else ttl)
+    message.answers = _answers(message.name, ips, cnames, UNSET if ttl == NO_TTL else ttl, rrtypes)
     if message.answers is not UNSET or ips:
         message.resolved_ips = [safe_text(ip) for ip in ips]
     return message
 
 
-def _type(text: str) -> Maybe[str]:
-    return safe_text(text) if text and text != UNKNOWN_TYPE else UNSET
+def refused(query: DecodedMessage) -> DecodedMessage:
+    """The response that Cilium's proxy makes itself, and Hubble does not show."""
+    return DecodedMessage(
+        0, is_response=True, rcode="REFUSED", response_class="error", name=query.name, type=query.type
+    )
 
 
-def _answers(name: str, ips: tuple[str, ...], cnames: tuple[str, ...], ttl: Maybe[int]) -> list[Answer]:
-    """The chain of names, then the addresses of its end; Hubble tells one TTL, the lowest."""
+def _name(text: str) -> Maybe[str]:
+    return name_of_text(text) if text else UNSET
+
+
+def _type(texts: Sequence[str]) -> Maybe[str]:
+    return safe_text(texts[0]) if texts and texts[0] != UNKNOWN_TYPE and texts[0] else UNSET
+
+
+def _answers(
+    name: Maybe[str], ips: Sequence[str], cnames: Sequence[str], ttl: Maybe[int], rrtypes: Sequence[str]
+) -> Maybe[list[Answer]]:
+    """The chain of names and the addresses of its end: Cilium lets pass only answers in this order, each of
+    the name before. Of the TTLs it tells the lowest."""
+    addresses = sum(type_ in _ADDRESSES for type_ in rrtypes)
+    if name is UNSET or not _IN_FULL.issuperset(rrtypes):
+        return UNSET
+    if addresses != len(ips) or len(rrtypes) - addresses != len(cnames):
+        return UNSET
     answers = []
-    for cname in cnames:
-        target = name_of_text(cname)
-        answers.append(Answer(name, "CNAME", ttl, target))
-        name = target
-    return answers + [Answer(name, "AAAA" if ":" in ip else "A", ttl, safe_text(ip)) for ip in ips]
+    next_ip, next_cname = iter(ips), iter(cnames)
+    for type_ in rrtypes:
+        if type_ == "CNAME":
+            target = name_of_text(next(next_cname))
+            answers.append(Answer(name, type_, ttl, target))
+            name = target
+        else:
+            answers.append(Answer(name, type_, ttl, safe_text(next(next_ip))))
+    return answers

@@ -31,6 +31,12 @@ class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TRACED: _ClassVar[Verdict]
     TRANSLATED: _ClassVar[Verdict]
 
+class TrafficDirection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TRAFFIC_DIRECTION_UNKNOWN: _ClassVar[TrafficDirection]
+    INGRESS: _ClassVar[TrafficDirection]
+    EGRESS: _ClassVar[TrafficDirection]
+
 class L7FlowType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     UNKNOWN_L7_TYPE: _ClassVar[L7FlowType]
@@ -135,6 +141,9 @@ AUDIT: Verdict
 REDIRECTED: Verdict
 TRACED: Verdict
 TRANSLATED: Verdict
+TRAFFIC_DIRECTION_UNKNOWN: TrafficDirection
+INGRESS: TrafficDirection
+EGRESS: TrafficDirection
 UNKNOWN_L7_TYPE: L7FlowType
 REQUEST: L7FlowType
 RESPONSE: L7FlowType
@@ -338,7 +347,7 @@ class NodeStatusEvent(_message.Message):
     def __init__(self, state_change: _Optional[_Union[NodeState, str]] = ..., node_names: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Flow(_message.Message):
-    __slots__ = ("time", "verdict", "IP", "l4", "source", "destination", "node_name", "l7", "drop_reason_desc", "is_reply", "uuid", "egress_denied_by")
+    __slots__ = ("time", "verdict", "IP", "l4", "source", "destination", "node_name", "l7", "event_type", "traffic_direction", "drop_reason_desc", "is_reply", "uuid", "egress_denied_by", "ingress_denied_by")
     TIME_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     IP_FIELD_NUMBER: _ClassVar[int]
@@ -347,10 +356,13 @@ class Flow(_message.Message):
     DESTINATION_FIELD_NUMBER: _ClassVar[int]
     NODE_NAME_FIELD_NUMBER: _ClassVar[int]
     L7_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    TRAFFIC_DIRECTION_FIELD_NUMBER: _ClassVar[int]
     DROP_REASON_DESC_FIELD_NUMBER: _ClassVar[int]
     IS_REPLY_FIELD_NUMBER: _ClassVar[int]
     UUID_FIELD_NUMBER: _ClassVar[int]
     EGRESS_DENIED_BY_FIELD_NUMBER: _ClassVar[int]
+    INGRESS_DENIED_BY_FIELD_NUMBER: _ClassVar[int]
     time: _timestamp_pb2.Timestamp
     verdict: Verdict
     IP: bytes
@@ -359,11 +371,20 @@ class Flow(_message.Message):
     destination: bytes
     node_name: str
     l7: bytes
+    event_type: CiliumEventType
+    traffic_direction: TrafficDirection
     drop_reason_desc: DropReason
     is_reply: _wrappers_pb2.BoolValue
     uuid: str
     egress_denied_by: _containers.RepeatedCompositeFieldContainer[Policy]
-    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., IP: _Optional[bytes] = ..., l4: _Optional[bytes] = ..., source: _Optional[bytes] = ..., destination: _Optional[bytes] = ..., node_name: _Optional[str] = ..., l7: _Optional[bytes] = ..., drop_reason_desc: _Optional[_Union[DropReason, str]] = ..., is_reply: _Optional[_Union[_wrappers_pb2.BoolValue, _Mapping]] = ..., uuid: _Optional[str] = ..., egress_denied_by: _Optional[_Iterable[_Union[Policy, _Mapping]]] = ...) -> None: ...
+    ingress_denied_by: _containers.RepeatedCompositeFieldContainer[Policy]
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., IP: _Optional[bytes] = ..., l4: _Optional[bytes] = ..., source: _Optional[bytes] = ..., destination: _Optional[bytes] = ..., node_name: _Optional[str] = ..., l7: _Optional[bytes] = ..., event_type: _Optional[_Union[CiliumEventType, _Mapping]] = ..., traffic_direction: _Optional[_Union[TrafficDirection, str]] = ..., drop_reason_desc: _Optional[_Union[DropReason, str]] = ..., is_reply: _Optional[_Union[_wrappers_pb2.BoolValue, _Mapping]] = ..., uuid: _Optional[str] = ..., egress_denied_by: _Optional[_Iterable[_Union[Policy, _Mapping]]] = ..., ingress_denied_by: _Optional[_Iterable[_Union[Policy, _Mapping]]] = ...) -> None: ...
+
+class CiliumEventType(_message.Message):
+    __slots__ = ("type",)
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    type: int
+    def __init__(self, type: _Optional[int] = ...) -> None: ...
 
 class IP(_message.Message):
     __slots__ = ("source", "destination")

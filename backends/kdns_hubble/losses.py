@@ -17,13 +17,10 @@ _REASONS = {
     "HUBBLE_RING_BUFFER": ("hubble_ring", "Hubble's ring was overwritten before it was read"),
 }
 _STATES = {
-    "NODE_CONNECTED": ("node_connected", "{node}: flows come again"),
-    "NODE_UNAVAILABLE": (
-        "node_unavailable",
-        "{node}: the relay has no connection to it, so none of its flows",
-    ),
-    "NODE_GONE": ("node_gone", "{node}: gone, so none of its flows from now on"),
-    "NODE_ERROR": ("node_error", "{node}: its flows stopped"),
+    "NODE_CONNECTED": ("node_connected", "flows come again"),
+    "NODE_UNAVAILABLE": ("node_unavailable", "the relay has no connection to it, so none of its flows"),
+    "NODE_GONE": ("node_gone", "gone, so none of its flows from now on"),
+    "NODE_ERROR": ("node_error", "its flows stopped"),
 }
 
 
@@ -48,7 +45,7 @@ class Losses:
             self._add_lost(response)
             return self.due(now_ns) if now_ns else []
         if isinstance(response, NodeStatus):
-            return [record for name in response.nodes for record in self._change(name, response)]
+            return [record for name in response.nodes or ("",) for record in self._change(name, response)]
         if isinstance(response, Unread):
             self.unread += 1
             if self.unread == 1:
@@ -71,7 +68,7 @@ class Losses:
                     node=node or UNSET,
                     reason=reason,
                     unit="flows",
-                    count=count,
+                    count=count or UNSET,
                     from_=_time(from_ns),
                     until=_time(until_ns),
                     message=f"{words}; flows of any kind are counted, not only DNS",
@@ -84,7 +81,7 @@ class Losses:
         if lost.time_ns and lost.time_ns < self._since_ns:
             return
         stays = lost.source != "HUBBLE_RING_BUFFER"
-        if stays and not self._seen.is_new(f"{lost.node} {lost.source} {lost.time_ns}", lost.time_ns):
+        if stays and not self._seen.is_new(f"{lost.node} {lost.source} {lost.time_ns} {lost.count}"):
             return
         key = lost.node, lost.source
         count, from_ns, until_ns = self._lost.get(key, (0, lost.time_ns, lost.time_ns))
@@ -98,9 +95,11 @@ class Losses:
         before, self._states[node] = self._states.get(node), status.state
         if before == status.state or (before is None and status.state == "NODE_CONNECTED"):
             return []
-        code, words = _STATES.get(status.state, ("node_state", f"{{node}}: {status.state}"))
-        text = words.format(node=node) + (f": {status.message}" if status.message else "")
-        return [Notice(time=_time(status.time_ns), backend=NAME, node=node, code=code, message=text)]
+        code, words = _STATES.get(status.state, ("node_state", status.state))
+        text = f"{node or 'a node'}: {words}" + (f": {status.message}" if status.message else "")
+        return [
+            Notice(time=_time(status.time_ns), backend=NAME, node=node or UNSET, code=code, message=text)
+        ]
 
 
 def _time(time_ns: int) -> Maybe[str]:

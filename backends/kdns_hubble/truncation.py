@@ -11,50 +11,52 @@ from collections import OrderedDict, deque
 from msgspec import UNSET
 
 from kdns_hubble.flows import Flow
-from kubectl_kdns.model import Lookup, Record
-from kubectl_kdns.times import parse_time
+from kubectl_kdns.dns.message import DecodedMessage
+from kubectl_kdns.model import Lookup, Maybe, Record
 
 HOLD_NS = 300_000_000
 MAX_ASKED = 4096
 MAX_TIMES = 64
 
-Question = tuple[str | None, str | None, str | None]
+Question = tuple[str, Maybe[str], Maybe[str]]
+"""The client's address, name and type."""
 
 
 class TruncationCheck:
     """For the flows of one node, in their order."""
 
     def __init__(self) -> None:
+        # When it was answered, what was asked, and the lookup; those of `_new` are still among the records
+        # that `filter` is about to get.
+        self._new: list[tuple[int, Question, Lookup]] = []
         self._held: deque[tuple[int, Question, Lookup]] = deque()
         # When a question was asked over TCP, the last few times.
         self._asked: OrderedDict[Question, deque[int]] = OrderedDict()
 
-    def asked_by_tcp(self, flow: Flow) -> None:
+    def asked_by_tcp(self, flow: Flow, query: DecodedMessage) -> None:
         """A request over TCP has been seen."""
-        if flow.dns is None:
-            return
-        question = flow.source_ip, flow.dns.name or None, flow.dns.type or None
+        question = flow.client_ip, query.name, query.type
         self._asked.setdefault(question, deque(maxlen=MAX_TIMES)).append(flow.time_ns)
         self._asked.move_to_end(question)
         if len(self._asked) > MAX_ASKED:
             self._asked.popitem(last=False)
 
-    def add(self, records: list[Record], now_ns: int) -> list[Record]:
-        """Takes records, and gives back those that are told at `now_ns`, of event time."""
-        told: list[Record] = []
-        for record in records:
-            if type(record) is Lookup and _is_empty(record):
-                self._held.append((_answered_ns(record), _question(record), record))
-            else:
-                told.append(record)
-        return told + self.due(now_ns)
+    def answered(self, time_ns: int, flow: Flow, answer: DecodedMessage, lookup: Lookup) -> None:
+        """A lookup has been made, of this flow and answered at `time_ns` (0 unknown)."""
+        if answer.rcode == "NOERROR" and flow.transport == "udp" and time_ns:
+            self._new.append((time_ns, (flow.client_ip, answer.name, answer.type), lookup))
 
-    def due(self, now_ns: int) -> list[Record]:
-        """What was held long enough at `now_ns`."""
-        told: list[Record] = []
-        while self._held and self._held[0][0] + HOLD_NS <= now_ns:
-            told.append(self._tell())
-        return told
+    def filter(self, records: list[Record], now_ns: int) -> list[Record]:
+        """What can be told at `now_ns` of event time: these records but for the doubtful, and some held."""
+        if self._new:
+            doubtful = {id(lookup) for _, _, lookup in self._new}
+            records = [record for record in records if id(record) not in doubtful]
+            self._held += self._new
+            self._new = []
+        # What is of a later time was answered before the node's clock was set back.
+        while self._held and not 0 <= now_ns - self._held[0][0] < HOLD_NS:
+            records.append(self._tell())
+        return records
 
     def rest(self) -> list[Record]:
         """All that is held, at the end."""
@@ -68,30 +70,10 @@ class TruncationCheck:
         return lookup
 
 
-def _is_empty(lookup: Lookup) -> bool:
-    dns = lookup.dns
-    return (
-        lookup.transport == "udp"
-        and bool(dns)
-        and dns is not UNSET
-        and dns.rcode == "NOERROR"
-        and dns.response_class == "denial"
-    )
-
-
-def _question(lookup: Lookup) -> Question:
-    client, dns = lookup.client, lookup.dns
-    return (client and client.ip) or None, (dns and dns.name) or None, (dns and dns.type) or None
-
-
-def _answered_ns(lookup: Lookup) -> int:
-    time_ns = parse_time(lookup.time) if lookup.time else 0
-    return time_ns + round((lookup.latency_ms or 0) * 1e6)
-
-
 def _make_truncated(lookup: Lookup) -> None:
     dns = lookup.dns
     assert dns
     dns.flags = ["tc"]
     dns.response_class = dns.answers = dns.resolved_ips = UNSET
-    lookup.inferred = ["dns.flags"]
+    others = [field for field in lookup.inferred or () if field != "dns.response_class"]
+    lookup.inferred = [*others, "dns.flags"]

@@ -10,13 +10,20 @@ from msgspec import UNSET
 
 from kdns_hubble import hubble_pb2 as pb
 from kdns_hubble.flows import (
+    MAX_BYTES,
+    POLICY_VERDICT,
+    TOO_LARGE,
+    UNKNOWN,
+    Drop,
     Flow,
     Lost,
     NodeStatus,
     Peer,
     Response,
-    Unread,
+    broken,
+    known_time,
     node_name,
+    peer,
     policy_name,
     question,
     response,
@@ -24,7 +31,7 @@ from kdns_hubble.flows import (
 from kubectl_kdns.dns.cache import Cache
 from kubectl_kdns.dns.message import DecodedMessage
 from kubectl_kdns.dns.names import safe_text
-from kubectl_kdns.model import Maybe, Workload
+from kubectl_kdns.model import Maybe
 from kubectl_kdns.times import NS_PER_S
 
 K = TypeVar("K", bytes, str)
@@ -39,8 +46,7 @@ def _cost(key: bytes | str, _value: object) -> int:
 
 
 _addresses: Cache[bytes, Addresses] = Cache(2 << 20, _cost)
-_ports: Cache[bytes, Ports] = Cache(2 << 20, _cost)
-_peers: Cache[bytes, Peer] = Cache(2 << 20, _cost)
+_peers: Cache[bytes, Peer] = Cache(4 << 20, _cost)
 _messages: Cache[bytes, DecodedMessage] = Cache(8 << 20, _cost)
 _nodes: Cache[str, str] = Cache(1 << 20, _cost)
 
@@ -52,52 +58,61 @@ _LOST_SOURCES = dict(zip(pb.LostEventSource.values(), pb.LostEventSource.keys(),
 
 def read_response(raw: bytes, *, keep_raw: bool = False) -> Response:
     """One GetFlowsResponse. Never raises on content; enums from the future become their number."""
+    if len(raw) > MAX_BYTES:
+        return TOO_LARGE
     try:
         answer = pb.GetFlowsResponse.FromString(raw)
-        kind = answer.WhichOneof("response_types")
-        if kind == "flow":
+        if answer.HasField("flow"):
             return _flow(answer.flow, answer.node_name, raw if keep_raw else b"")
     except (DecodeError, UnicodeDecodeError) as error:
-        return Unread(f"broken: {safe_text(str(error))[:200]}")
-    time_ns = answer.time.seconds * NS_PER_S + answer.time.nanos
-    if kind == "node_status":
+        return broken(error)
+    if answer.HasField("node_status"):
         status = answer.node_status
-        state = _STATES.get(status.state_change, str(status.state_change))
+        state = _STATES.get(status.state_change) or str(status.state_change)
         nodes = tuple(map(node_name, status.node_names))
-        return NodeStatus(time_ns, state, nodes, safe_text(status.message))
-    if kind == "lost_events":
+        return NodeStatus(_time_ns(answer), state, nodes, safe_text(status.message))
+    if answer.HasField("lost_events"):
         lost = answer.lost_events
-        source = _LOST_SOURCES.get(lost.source, str(lost.source))
-        return Lost(time_ns, node_name(answer.node_name), source, lost.num_events_lost)
-    return Unread("of a kind that this kdns does not know")
+        source = _LOST_SOURCES.get(lost.source) or str(lost.source)
+        return Lost(_time_ns(answer), node_name(answer.node_name), source, lost.num_events_lost)
+    return UNKNOWN
 
 
 def _flow(flow: pb.Flow, envelope_node: str, raw: bytes) -> Flow:
-    time = flow.time
-    ip, l4, source, destination, l7 = flow.IP, flow.l4, flow.source, flow.destination, flow.l7
+    ip, source, destination, l7 = flow.IP, flow.source, flow.destination, flow.l7
     # What is in the recent half of a cache is taken without a call.
-    source_ip, destination_ip = _addresses.recent.get(ip) or _found(_addresses, ip, _read_addresses)
-    transport, source_port, destination_port = _ports.recent.get(l4) or _found(_ports, l4, _read_ports)
+    client_ip, server_ip = _addresses.recent.get(ip) or _found(_addresses, ip, _read_addresses)
+    client = _peers.recent.get(source) or _found(_peers, source, _read_peer)
+    server = _peers.recent.get(destination) or _found(_peers, destination, _read_peer)
+    transport, client_port, server_port = _read_ports(flow.l4)
+    message = _messages.recent.get(l7) or _message(l7)
+    if message is not None and message.is_response:
+        client_ip, server_ip = server_ip, client_ip
+        client_port, server_port = server_port, client_port
+        client, server = server, client
     node = flow.node_name or envelope_node
     verdict = flow.verdict
-    dropped = flow.drop_reason_desc if verdict == pb.DROPPED else 0
     return Flow(
-        time.seconds * NS_PER_S + time.nanos,
+        _time_ns(flow),
         _nodes.recent.get(node) or _found(_nodes, node, node_name),
         flow.uuid,
         _VERDICTS.get(verdict) or str(verdict),
-        _REASONS.get(dropped, str(dropped)) if dropped else "",
         transport,
-        source_ip,
-        source_port,
-        _peers.recent.get(source) or _found(_peers, source, _read_peer),
-        destination_ip,
-        destination_port,
-        _peers.recent.get(destination) or _found(_peers, destination, _read_peer),
-        _messages.recent.get(l7) or _message(l7),
-        _policy(flow) if verdict == pb.DROPPED else UNSET,
+        client_ip,
+        client_port,
+        client,
+        server_ip,
+        server_port,
+        server,
+        message,
+        _drop(flow) if verdict == pb.DROPPED else None,
         raw,
     )
+
+
+def _time_ns(stamped: pb.Flow | pb.GetFlowsResponse) -> int:
+    time = stamped.time
+    return known_time(time.seconds * NS_PER_S + time.nanos)
 
 
 def _found(cache: Cache[K, V], key: K, read: Callable[[K], V]) -> V:
@@ -114,6 +129,20 @@ def _read_addresses(raw: bytes) -> Addresses:
 
 
 def _read_ports(raw: bytes) -> Ports:
+    """Transport, source and destination port: too many to be remembered.
+
+    Nearly all are UDP, from or to port 53 (one byte) and a port from 16384 on (three bytes, seven bits each,
+    the lowest first). For the rest there is protobuf.
+    """
+    if len(raw) == 8 and raw[:3] == b"\x12\x06\x08":
+        if raw[6:] == b"\x10\x35":
+            low, middle, high = raw[3:6]
+            if low & middle & 0x80 and high < 4:
+                return "udp", low & 0x7F | (middle & 0x7F) << 7 | high << 14, 53
+        elif raw[3:5] == b"\x35\x10":
+            low, middle, high = raw[5:]
+            if low & middle & 0x80 and high < 4:
+                return "udp", 53, low & 0x7F | (middle & 0x7F) << 7 | high << 14
     l4 = pb.Layer4.FromString(raw)
     transport = (l4.WhichOneof("protocol") or "").lower()
     ports = l4.TCP if transport == "tcp" else l4.UDP
@@ -122,10 +151,8 @@ def _read_ports(raw: bytes) -> Ports:
 
 def _read_peer(raw: bytes) -> Peer:
     end = pb.Endpoint.FromString(raw)
-    workload: Maybe[Workload] = UNSET
-    if end.workloads:
-        workload = Workload(safe_text(end.workloads[0].kind), safe_text(end.workloads[0].name))
-    return Peer(safe_text(end.namespace) or UNSET, safe_text(end.pod_name) or UNSET, workload)
+    workload = (end.workloads[0].kind, end.workloads[0].name) if end.workloads else None
+    return peer(end.namespace, end.pod_name, workload)
 
 
 def _message(raw: bytes) -> DecodedMessage | None:
@@ -137,24 +164,30 @@ def _message(raw: bytes) -> DecodedMessage | None:
     if not l7.HasField("dns"):
         return None
     dns = l7.dns
-    type_ = dns.qtypes[0] if dns.qtypes else ""
     if l7.type == pb.RESPONSE:
         message = response(
             dns.query,
-            type_,
+            dns.qtypes,
             rcode=dns.rcode,
-            ips=tuple(dns.ips),
-            cnames=tuple(dns.cnames),
+            ips=dns.ips,
+            cnames=dns.cnames,
             ttl=dns.ttl,
-            rrtypes=tuple(dns.rrtypes),
+            rrtypes=dns.rrtypes,
         )
     else:
-        message = question(dns.query, type_)
+        message = question(dns.query, dns.qtypes)
     _messages.put(raw, message)
     return message
 
 
-def _policy(flow: pb.Flow) -> Maybe[str]:
-    for policy in flow.egress_denied_by:
-        return policy_name(policy.namespace, policy.name)
-    return UNSET
+def _drop(flow: pb.Flow) -> Drop:
+    reason = flow.drop_reason_desc
+    policy: Maybe[str] = UNSET
+    for denying in (*flow.egress_denied_by, *flow.ingress_denied_by)[:1]:
+        policy = policy_name(denying.namespace, denying.name)
+    return Drop(
+        (_REASONS.get(reason) or str(reason)) if reason else "",
+        policy,
+        flow.event_type.type == POLICY_VERDICT,
+        flow.traffic_direction == pb.INGRESS,
+    )
