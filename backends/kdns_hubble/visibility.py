@@ -15,7 +15,7 @@ from msgspec import Struct
 from kdns_hubble.api_objects import Denied, denied_by
 from kdns_hubble.cnp import Rule, rules_of_cilium, rules_of_kubernetes
 from kdns_hubble.destinations import Destination, shows
-from kdns_hubble.dns_servers import dns_servers
+from kdns_hubble.dns_servers import SYSTEM_NAMESPACE, dns_servers
 from kdns_hubble.selectors import NAMESPACE_LABELS, Known, pod_labels, selects
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import BackendError, ForbiddenError, NotFoundError
@@ -90,8 +90,10 @@ class Visibility(Struct, frozen=True):
         """The smallest command that shows more; "" when all is visible that can be."""
         if not self.has_crd or not self.not_covered + self.not_known:
             return ""
-        counts = [count for count in self.namespaces if count.not_covered or count.not_known]
-        return POLICY_COMMAND.format(counts[0].namespace if len(counts) == 1 else "NAMESPACE")
+        names = [count.namespace for count in self.namespaces if count.not_covered or count.not_known]
+        # Few look for the DNS of the system's own pods; where it alone is missing, it is meant.
+        names = [name for name in names if name != SYSTEM_NAMESPACE] or names
+        return POLICY_COMMAND.format(names[0] if len(names) == 1 else "NAMESPACE")
 
     def _host_network(self) -> str:
         return f"; that of {_of(self.host_network)} with hostNetwork never is" if self.host_network else ""

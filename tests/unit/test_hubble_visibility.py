@@ -9,7 +9,7 @@ from kdns_hubble.api_objects import Denied
 from kdns_hubble.cnp import rules_of_cilium
 from kdns_hubble.destinations import Destination
 from kdns_hubble.selectors import pod_labels
-from kdns_hubble.visibility import PodFacts, Policies, Visibility, count_pods
+from kdns_hubble.visibility import PodCount, PodFacts, Policies, Visibility, count_pods
 from support.cilium_cluster import cilium_policy, pod
 
 SERVERS = (Destination("dns", "endpoints", pods=(pod_labels({"k8s-app": "kube-dns"}, "kube-system"),)),)
@@ -47,6 +47,12 @@ def test_pods_are_counted_by_namespace_and_policy() -> None:
 
 def test_the_fix_names_the_one_namespace_where_something_is_missing() -> None:
     assert counted(SHOWING).fix == "kubectl kdns hubble policy -n other --apply --for 10m"
+
+
+def test_the_fix_is_for_the_system_only_where_nothing_else_is_missing() -> None:
+    system, shop = PodCount("kube-system", not_covered=2), PodCount("shop", not_covered=1)
+    assert "-n shop " in Visibility((system, shop)).fix
+    assert "-n kube-system " in Visibility((system,)).fix
 
 
 def test_nothing_is_visible_without_a_policy() -> None:
