@@ -439,7 +439,7 @@ def flows(draw: st.DrawFn) -> Any:
         )
     if draw(st.booleans()):
         made.verdict = draw(st.integers(0, 9))
-        made.drop_reason_desc = draw(st.sampled_from((0, 130, 133, 181, 250)))
+        made.drop_reason_desc = draw(st.sampled_from((0, 132, 133, 181, 250)))
         made.traffic_direction = draw(st.integers(0, 3))
         made.event_type.type = draw(st.integers(0, 130))
         for denied_by in (made.egress_denied_by, made.ingress_denied_by):
