@@ -112,6 +112,8 @@ class Pipeline:
         self._closing = threading.Event()
         self._history: deque[Record] | None = deque(maxlen=last) if last is not None else None
         self._held_live: list[Record] = []
+        # When something of the history came last: when no more comes for a while, that was all.
+        self._historic_s = 0.0
 
     def run(self) -> None:
         """Returns when all sources have ended, the limit is reached, the time is over, or `stop` was set.
@@ -152,7 +154,7 @@ class Pipeline:
                 return None
 
     def _consume(self, active: int) -> BaseException | None:
-        started_s = time.monotonic()
+        started_s = self._historic_s = time.monotonic()
         deadline_s = None if self.for_s is None else started_s + self.for_s
         drain_until_s: float | None = None
         failure: BaseException | None = None
@@ -169,7 +171,7 @@ class Pipeline:
                     source.close()
             if drain_until_s is not None and now_s >= drain_until_s:
                 break
-            if now_s - started_s > HISTORY_WAIT_S:
+            if now_s - self._historic_s > HISTORY_WAIT_S:
                 self._release_history()
             try:
                 item = self._queue.get(timeout=TICK_S)
@@ -231,6 +233,7 @@ class Pipeline:
                 if len(history) == history.maxlen:
                     self.counts.filtered += type(history[0] if history else record) is Lookup
                 history.append(record)
+                self._historic_s = time.monotonic()
             else:
                 self._held_live.append(record)
         self._show(rest)

@@ -23,7 +23,7 @@ from kubectl_kdns.times import NS_PER_S, format_time
 MAX_WAITING = 256
 RETRY_S = 5.0
 HEARTBEAT_S = 0.2
-OVERLAP_NS = 2 * NS_PER_S
+OVERLAP_NS = 10 * NS_PER_S
 
 
 class AgentsStream:
@@ -110,7 +110,17 @@ class AgentsStream:
                 self._put([_status(agent, "NODE_ERROR", text)])
             since_ns = since_ns or time.time_ns() - OVERLAP_NS
             self._closed.wait(RETRY_S)
+            agent = self._agent_of(agent)
         self._put(None)
+
+    def _agent_of(self, agent: Agent) -> Agent:
+        """The Cilium agent of the same node now: one that was replaced has another name."""
+        try:
+            return next(
+                (one for one in find_agents(self._cluster) if one.node == agent.node and one.ready), agent
+            )
+        except KdnsError:
+            return agent
 
     def _put(self, item: Sequence[bytes] | None) -> None:
         while not self._closed.is_set():
@@ -128,6 +138,7 @@ class AgentsObserver:
     """Fulfils kdns_hubble.observer.Observer. `why` says why there is no relay to ask."""
 
     now_ns = 0  # nobody tells what time it is on the nodes
+    newest_ns = 0
     nudge_s = 0.0
 
     def __init__(self, cluster: Cluster, why: str, filters: Sequence[FlowFilter], *, raw: bool) -> None:
@@ -145,6 +156,9 @@ class AgentsObserver:
 
     def follow(self, since_ns: int | None) -> AgentsStream:
         return self._stream(partial(self._arguments, since_ns, None, True), follow=True)
+
+    def check(self) -> None:
+        return  # each stream notices by itself
 
     def uptimes(self) -> Sequence[NodeUptime]:
         return ()  # a restarted agent ends its stream

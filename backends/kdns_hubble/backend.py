@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from msgspec import Struct
 
 from kdns_hubble.selection import Selection, select
 from kubectl_kdns.backend import Plan, Probe, Scope, Source
+from kubectl_kdns.filter import implied_values
 
 if TYPE_CHECKING:
     from kubectl_kdns.change import Change, Leftover
     from kubectl_kdns.filter import Filter
     from kubectl_kdns.kube import Cluster
+
+
+class Work(Struct, frozen=True):
+    """What of a filter is for Hubble, and the only namespaces that it wants (none: all)."""
+
+    selection: Selection
+    namespaces: tuple[str, ...]
 
 
 class HubbleBackend:
@@ -26,17 +37,23 @@ class HubbleBackend:
 
     def plan(self, filter_: Filter) -> Plan:
         selection = select(filter_)
-        return Plan(takes=selection.takes, work=selection)
+        namespaces = sorted(map(str, implied_values(filter_.expr, "client.namespace") or ()))
+        return Plan(takes=selection.takes, work=Work(selection, tuple(namespaces)))
 
     def open(self, scope: Scope, plan: Plan) -> Source:
+        from kdns_hubble.advice import advice
         from kdns_hubble.dial import Dialer
         from kdns_hubble.live_flows import LiveFlows
         from kdns_hubble.options import HubbleOptions
 
-        selection: Selection = plan.work
+        work: Work = plan.work
         options = HubbleOptions.of(scope.options)
-        dial = Dialer(scope.cluster, options, selection.filters, raw=scope.raw)
-        return LiveFlows(dial, scope, exact=selection.exact)
+        return LiveFlows(
+            Dialer(scope.cluster, options, work.selection.filters, raw=scope.raw),
+            scope,
+            exact=work.selection.exact,
+            advise=partial(advice, scope.cluster, work.namespaces),
+        )
 
     def sniff(self, head: bytes) -> bool:
         from kdns_hubble.recorded import looks_like_flows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from kdns_hubble.address import Address
@@ -15,6 +16,8 @@ from kdns_hubble.relay_flows import RelayObserver
 from kubectl_kdns.errors import BackendError, KdnsError
 from kubectl_kdns.kube import Cluster
 
+RELAY_WAIT_S = 60.0
+
 
 class Dialer:
     """To be called as often as a connection is needed: each time the cluster is looked at again, and the pod
@@ -25,6 +28,8 @@ class Dialer:
     ) -> None:
         self._cluster, self._options, self._filters, self._raw = cluster, options, filters, raw
         self._last_pod = ""
+        # Until when to wait for a relay that has answered before.
+        self._relay_until_s = 0.0
 
     def __call__(self) -> Observer:
         """Raises KdnsError when nobody answers."""
@@ -35,9 +40,16 @@ class Dialer:
                 "the hubble backend needs a cluster", hint="--hubble-server HOST:PORT, or --from FILE"
             )
         search = find_relay(self._cluster, self._options.namespace)
-        if search.relay is None or not search.relay.ready_pods:
-            return self._agents(self._cluster, search)
-        return self._forwarded(self._cluster, search.relay)
+        if search.relay and search.relay.ready_pods:
+            observer = self._forwarded(self._cluster, search.relay)
+            self._relay_until_s = float("inf")
+            return observer
+        why = _without_relay(search)
+        self._relay_until_s = min(self._relay_until_s, time.monotonic() + RELAY_WAIT_S)
+        if time.monotonic() < self._relay_until_s:
+            # It answered a moment ago, and will come back: all agents by exec is the more costly way.
+            raise BackendError(why, hint="kubectl get pods -A -l k8s-app=hubble-relay")
+        return self._agents(self._cluster, why)
 
     def _named(self, address: Address) -> Observer:
         called = f"the Hubble server {address}"
@@ -76,15 +88,9 @@ class Dialer:
         description = f"flows of hubble-relay {relay} (pod {pod}{', by TLS' if tls else ''})"
         return self._observe(client, description, forward.close, forward.forget_path)
 
-    def _agents(self, cluster: Cluster, search: RelaySearch) -> Observer:
+    def _agents(self, cluster: Cluster, why: str) -> Observer:
         from kdns_hubble.agent_flows import AgentsObserver
 
-        why = "no hubble-relay was found"
-        if search.relay:
-            reasons = ", ".join(f"{pod.name}: {pod.reason}" for pod in search.relay.pods) or "it has no pods"
-            why = f"hubble-relay {search.relay} is not ready ({reasons})"
-        elif search.denied:
-            why += f" ({search.denied[0]})"
         return AgentsObserver(cluster, why, self._filters, raw=self._raw)
 
     def _observe(
@@ -102,3 +108,11 @@ class Dialer:
             client.close()
             close_way()
             raise
+
+
+def _without_relay(search: RelaySearch) -> str:
+    """Why there is no relay to ask."""
+    if search.relay is None:
+        return "no hubble-relay was found" + (f" ({search.denied[0]})" if search.denied else "")
+    reasons = ", ".join(f"{pod.name}: {pod.reason}" for pod in search.relay.pods) or "it has no pods"
+    return f"hubble-relay {search.relay} is not ready ({reasons})"

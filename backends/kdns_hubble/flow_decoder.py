@@ -46,6 +46,10 @@ class FlowDecoder:
         self.high_ns = 0
         """The newest time of a flow, by any node's clock."""
 
+    def in_history(self, reading: bool) -> None:
+        """Whether what is fed is remembered, or as it comes: it says what a full ring means."""
+        self._losses.in_history = reading
+
     @property
     def new_flows(self) -> int:
         """How many came that had not been seen before."""

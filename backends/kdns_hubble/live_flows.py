@@ -6,9 +6,11 @@ known by its uuid; a node whose last flow does not come again has lost some in b
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 
 from msgspec import UNSET
@@ -29,15 +31,19 @@ GRACE_NS = 3 * NS_PER_S
 """The relay sorts: a response may come a second after others of its time, and two when little comes."""
 OVERLAP_NS = 2 * NS_PER_S
 START_NS = NS_PER_S // 2
+QUIET_S = 10.0
 HEARTBEAT_S = 0.2
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 FLOWS_PER_LOOKUP = 4
-"""A request and its response, and room for retransmissions and those that are cut in two."""
+FLOWS_CUT = 256
+"""For the last N lookups, ask each node for so many flows: a request and its response, room for
+retransmissions, and for those lookups at the far end of which only the response is among them."""
 
 
 class LiveFlows:
-    """A Source. `dial` opens a connection and is called again when it breaks; `notices` may come from any
-    thread (`tell`). `last` lookups are asked for by number only when the server selects exactly them."""
+    """A Source. `dial` opens a connection and is called again when it breaks. The last N lookups are asked
+    for by number only when the server selects `exact`ly them. `advise` says why no flow is seen; it may take
+    its time."""
 
     def __init__(
         self,
@@ -45,14 +51,16 @@ class LiveFlows:
         scope: Scope,
         *,
         exact: bool,
+        advise: Callable[[], str],
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._dial, self._scope, self._clock_ns = dial, scope, clock_ns
-        self._last = scope.last * FLOWS_PER_LOOKUP if scope.last and exact else None
+        self._last = scope.last * FLOWS_PER_LOOKUP + FLOWS_CUT if scope.last and exact else None
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._stream: FlowStream | None = None
-        self._told: list[Record] = []
+        self._advise = advise
+        self._told: queue.SimpleQueue[Record] = queue.SimpleQueue()
         self._reconnects = 0
         self._observer = dial()
         since_ns = scope.since_ns if scope.history else self._observer.now_ns
@@ -73,10 +81,6 @@ class LiveFlows:
     def counters(self) -> Mapping[str, int]:
         return {**self._decoder.counters, "reconnects": self._reconnects}
 
-    def tell(self, record: Record) -> None:
-        """A record of somebody else's, to go out with the next batch."""
-        self._told.append(record)
-
     def close(self) -> None:
         self._closed.set()
         with self._lock:
@@ -91,23 +95,38 @@ class LiveFlows:
                 yield from self._history()
                 yield []
             if self._scope.follow:
+                advisor = threading.Timer(QUIET_S, self._tell_why_nothing)
+                advisor.daemon = True
+                advisor.start()
                 # Where nobody tells the time, the last flow does.
                 yield from self._follow(max(since_ns, self._decoder.high_ns - OVERLAP_NS, 0))
+            elif not self._closed.is_set():
+                self._tell_why_nothing()
             yield [*self._take_told(), *self._decoder.finish()]
         finally:
             self._observer.close()
 
+    def _tell_why_nothing(self) -> None:
+        if not self._decoder.new_flows:
+            text = self._advise()
+            if not self._decoder.new_flows:
+                self._told.put(self._notice("nothing_seen", text))
+
     def _history(self) -> Iterator[list[Record]]:
         order = TimeOrder()
         since_ns, last = self._scope.since_ns, self._last
+        self._decoder.in_history(True)
         while not self._closed.is_set():
             try:
                 for records in self._read(partial(self._observer.history, since_ns, last), live=False):
-                    yield order.add(records)
+                    # An empty batch would say that the history is over.
+                    if ready := order.add(records):
+                        yield ready
                 break
             except KdnsError as error:
                 yield from self._reconnect(error)
                 since_ns, last = self._decoder.reopen(since_ns or 0), None
+        self._decoder.in_history(False)
         yield order.rest()
 
     def _follow(self, since_ns: int) -> Iterator[list[Record]]:
@@ -119,11 +138,12 @@ class LiveFlows:
                 cause = error
             if self._closed.is_set():
                 return
-            restarted = self._watch.take_restarted()
-            if restarted:
+            end = self._watch.take_end()
+            restarted = end.restarted if end else {}
+            if end is None or end.failure:
+                yield from self._reconnect(end.failure if end else cause)
+            elif restarted:
                 yield self._decoder.restarted(restarted, self._clock_ns())
-            else:
-                yield from self._reconnect(cause)
             since_ns = self._decoder.reopen(since_ns, restarted)
 
     def _read(self, open_stream: Callable[[], FlowStream], *, live: bool) -> Iterator[list[Record]]:
@@ -187,7 +207,10 @@ class LiveFlows:
                 yield [*self._take_told(), *self._decoder.advance(self._clock_ns())]
 
     def _take_told(self) -> list[Record]:
-        told, self._told = self._told, []
+        told: list[Record] = []
+        with suppress(queue.Empty):
+            while True:
+                told.append(self._told.get_nowait())
         return told
 
     def _notice(self, code: str, message: str) -> Notice:

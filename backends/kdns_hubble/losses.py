@@ -11,10 +11,11 @@ from kubectl_kdns.model import Loss, Maybe, Notice, Record
 from kubectl_kdns.times import NS_PER_S, format_time
 
 TELL_NS = NS_PER_S
+RING = "HUBBLE_RING_BUFFER"
 _REASONS = {
     "PERF_EVENT_RING_BUFFER": ("ring_full", "the kernel's ring to the Cilium agent was full"),
     "OBSERVER_EVENTS_QUEUE": ("queue", "Hubble's queue of events was full"),
-    "HUBBLE_RING_BUFFER": ("hubble_ring", "Hubble's ring was overwritten before it was read"),
+    RING: ("hubble_ring", "before it was read"),
 }
 _STATES = {
     "NODE_CONNECTED": ("node_connected", "flows come again"),
@@ -28,15 +29,19 @@ class Losses:
     """Adds up what is lost (one message tells of one flow) and tells it once a second at most.
 
     Cilium keeps what it says of its queue among the flows, so it comes again with each request: what was told
-    once, or is older than `since_ns`, is no news.
+    once, or is older than `since_ns`, is no news. While a history is read, an overwritten ring says only that
+    it does not reach back as far: all before `since_ns` of what is shown is missing, however much it was.
     """
 
     def __init__(self, since_ns: int = 0) -> None:
         self.unread = 0
+        self.in_history = False
         self._since_ns = since_ns
         self._seen = Seen(4096)
         self._states: dict[str, str] = {}
         self._lost: dict[tuple[str, str], tuple[int, int, int]] = {}
+        # Nodes whose ring does not reach back, and when that was noticed.
+        self._short: dict[str, int] = {}
         self._told_ns = 0
 
     def add(self, response: Response, now_ns: int) -> list[Record]:
@@ -55,10 +60,22 @@ class Losses:
 
     def due(self, now_ns: int | None) -> list[Record]:
         """The losses since the last time, if that is a second ago; all of them at the end (None)."""
-        if not self._lost or (now_ns is not None and now_ns - self._told_ns < TELL_NS):
+        if now_ns is not None and now_ns - self._told_ns < TELL_NS:
             return []
         self._told_ns = now_ns or 0
-        records: list[Record] = []
+        records: list[Record] = [
+            Loss(
+                time=_time(time_ns),
+                backend=NAME,
+                node=node or UNSET,
+                reason="hubble_ring",
+                unit="flows",
+                from_=_time(self._since_ns),
+                message="its ring does not reach back as far as was asked for",
+            )
+            for node, time_ns in self._short.items()
+        ]
+        self._short.clear()
         for (node, source), (count, from_ns, until_ns) in self._lost.items():
             reason, words = _REASONS.get(source, ("hubble_ring", f"Hubble lost them ({source})"))
             records.append(
@@ -71,7 +88,7 @@ class Losses:
                     count=count or UNSET,
                     from_=_time(from_ns),
                     until=_time(until_ns),
-                    message=f"{words}; flows of any kind are counted, not only DNS",
+                    message=f"{words}; flows of any kind are counted, not only DNS" if count else words,
                 )
             )
         self._lost.clear()
@@ -80,8 +97,13 @@ class Losses:
     def _add_lost(self, lost: Lost) -> None:
         if lost.time_ns and lost.time_ns < self._since_ns:
             return
-        stays = lost.source != "HUBBLE_RING_BUFFER"
-        if stays and not self._seen.is_new(f"{lost.node} {lost.source} {lost.time_ns} {lost.count}"):
+        if lost.source == RING and self.in_history:
+            if self._since_ns:
+                self._short[lost.node] = lost.time_ns
+            return
+        if lost.source != RING and not self._seen.is_new(
+            f"{lost.node} {lost.source} {lost.time_ns} {lost.count}"
+        ):
             return
         key = lost.node, lost.source
         count, from_ns, until_ns = self._lost.get(key, (0, lost.time_ns, lost.time_ns))
@@ -97,9 +119,7 @@ class Losses:
             return []
         code, words = _STATES.get(status.state, ("node_state", status.state))
         text = f"{node or 'a node'}: {words}" + (f": {status.message}" if status.message else "")
-        return [
-            Notice(time=_time(status.time_ns), backend=NAME, node=node or UNSET, code=code, message=text)
-        ]
+        return [Notice(time=_time(status.time_ns), backend=NAME, node=node or UNSET, code=code, message=text)]
 
 
 def _time(time_ns: int) -> Maybe[str]:

@@ -41,6 +41,10 @@ class Observer(Protocol):
         """The time over there when the connection was made, in nanoseconds since the epoch; 0 unknown."""
 
     @property
+    def newest_ns(self) -> int:
+        """The time of the newest flow that was there when the connection was made; 0: none, or not known."""
+
+    @property
     def nudge_s(self) -> float:
         """How often to fetch what it holds back while few flows come; 0: it holds back nothing."""
 
@@ -49,6 +53,9 @@ class Observer(Protocol):
 
     def follow(self, since_ns: int | None) -> FlowStream:
         """What is remembered from `since_ns` on (None: nothing), and what comes, without delay."""
+
+    def check(self) -> None:
+        """Raises KdnsError when nobody answers within the time for a connection."""
 
     def uptimes(self) -> Sequence[NodeUptime]:
         """The nodes that answer; none where nobody knows."""

@@ -62,7 +62,7 @@ class RelayObserver:
         self._client, self._filters, self._close_way = client, filters, close_way
         # With --raw all of a flow is wanted.
         self._mask = not raw
-        self.now_ns, self.newest, self._peers = 0, 0, 1
+        self.now_ns, self.newest_ns, self._peers = 0, 0, 1
         self._look()
 
     def _look(self) -> None:
@@ -74,7 +74,7 @@ class RelayObserver:
                 self.now_ns = self.now_ns or response.time_ns
                 self._peers = max(self._peers, len(response.nodes))
             elif isinstance(response, Flow):
-                self.newest = max(self.newest, response.time_ns)
+                self.newest_ns = max(self.newest_ns, response.time_ns)
 
     @property
     def nudge_s(self) -> float:
@@ -93,6 +93,9 @@ class RelayObserver:
         return self._stream(
             flows_request(self._filters, since_ns=since_ns, follow=True, number=number, mask=self._mask)
         )
+
+    def check(self) -> None:
+        self._client.connect()
 
     def uptimes(self) -> Sequence[NodeUptime]:
         nodes = self._client.nodes()

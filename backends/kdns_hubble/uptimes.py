@@ -1,10 +1,12 @@
-"""Notices that a Cilium agent started again: the relay may not, and then sends nothing more of that node."""
+"""Notices when a stream of flows has to be opened again, though it seems to go on: a restart, a stall."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct
 
 from kdns_hubble.observer import FlowStream, NodeUptime, Observer
 from kubectl_kdns.errors import KdnsError
@@ -14,19 +16,31 @@ EVERY_S = 5.0
 NODES_A_SECOND = 20
 """The relay asks each node: for many of them, less often."""
 SLACK_NS = NS_PER_S
+YOUNG_NS = 15 * NS_PER_S
+
+
+class WatchEnd(Struct, frozen=True):
+    """`restarted`: nodes that started again, and how long ago in nanoseconds; `failure`: nobody answers."""
+
+    restarted: Mapping[str, int] = {}
+    failure: KdnsError | None = None
 
 
 class UptimeWatch:
-    """Asks for the nodes' uptimes now and then while a stream is read, and closes it when one began anew."""
+    """Asks for the nodes' uptimes now and then while a stream is read, and closes it when it is to be opened
+    again: because a node started again; because one is YOUNG_NS old by now (a stream that was opened when its
+    ring was empty hears nothing until the ring is full: cilium 1.17 to 1.20, pkg/hubble/container/ring.go);
+    because nobody answers any more."""
 
     def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns, every_s: float = EVERY_S) -> None:
         self._clock_ns, self._every_s = clock_ns, every_s
         self._started: dict[str, int] = {}
-        self._restarted: dict[str, int] = {}
+        self._young: set[str] = set()
+        self._end: WatchEnd | None = None
         self._stop = threading.Event()
 
     def start(self, observer: Observer, stream: FlowStream) -> None:
-        """Watches until `stop`, or until a node has started again."""
+        """Watches until `stop`, or until the stream is to be opened again."""
         self._stop = threading.Event()
         threading.Thread(
             target=self._run, args=(observer, stream, self._stop), name="hubble-uptimes", daemon=True
@@ -35,33 +49,49 @@ class UptimeWatch:
     def stop(self) -> None:
         self._stop.set()
 
-    def take_restarted(self) -> dict[str, int]:
-        """The nodes that started again since the last call, and how long that is ago, in nanoseconds."""
-        restarted, self._restarted = self._restarted, {}
-        return restarted
+    def take_end(self) -> WatchEnd | None:
+        """Why the stream was closed, if that was done here; once."""
+        end, self._end = self._end, None
+        return end
 
-    def check(self, uptimes: Sequence[NodeUptime]) -> dict[str, int]:
-        """Which of them started later than was known: their uptimes."""
+    def check(self, uptimes: Sequence[NodeUptime]) -> WatchEnd | None:
+        """Why the stream is to be opened again, if it is."""
         now_ns = self._clock_ns()
-        restarted = {}
+        restarted: dict[str, int] = {}
+        grown = False
         for node in uptimes:
             started_ns = now_ns - node.uptime_ns
             known_ns = self._started.get(node.name)
             if known_ns is not None and started_ns > known_ns + SLACK_NS:
                 restarted[node.name] = node.uptime_ns
-            if known_ns is None or started_ns > known_ns + SLACK_NS:
+            if known_ns is None or node.name in restarted:
                 self._started[node.name] = started_ns
-        return restarted
+            if node.uptime_ns < YOUNG_NS:
+                self._young.add(node.name)
+            elif node.name in self._young:
+                self._young.discard(node.name)
+                grown = True
+        return WatchEnd(restarted) if restarted or grown else None
 
     def _run(self, observer: Observer, stream: FlowStream, stop: threading.Event) -> None:
         wait_s = 0.0
         while not stop.wait(wait_s):
+            uptimes: Sequence[NodeUptime] = ()
             try:
                 uptimes = [node for node in observer.uptimes() if node.uptime_ns]
+                end = self.check(uptimes)
             except KdnsError:
-                uptimes = []  # whatever it is, the stream will meet it as well
+                end = _unanswered(observer)  # one agent that hangs would hold up the uptimes of all
             wait_s = max(self._every_s, len(uptimes) / NODES_A_SECOND)
-            if (restarted := self.check(uptimes)) and not stop.is_set():
-                self._restarted.update(restarted)
+            if end and not stop.is_set():
+                self._end = end
                 stream.close()
                 return
+
+
+def _unanswered(observer: Observer) -> WatchEnd | None:
+    try:
+        observer.check()
+    except KdnsError as error:
+        return WatchEnd(failure=error)
+    return None

@@ -17,6 +17,7 @@ from kubectl_kdns.errors import KdnsError, UsageError, did_you_mean
 COMMANDS = {
     "trace": "trace",
     "coredns-logs": "coredns_logs",
+    "hubble": "hubble",
     "record": "record",
     "demo": "demo",
     "backends": "backends",

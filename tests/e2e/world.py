@@ -139,6 +139,7 @@ class World:
     directory: Path
     namespace: str = field(default_factory=lambda: f"kdns-e2e-{secrets.token_hex(3)}")
     clients: dict[str, str] = field(default_factory=dict)
+    fenced: dict[str, str] = field(default_factory=dict)
     server: str = ""
     upstream: str = ""
     started: list[Running] = field(default_factory=list)
@@ -163,22 +164,32 @@ class World:
         self.apply(
             self._corefile("upstream", UPSTREAM),
             self._deployment("upstream", image, 1),
-            self._clients(),
+            self._clients("client"),
         )
         self.kubectl("-n", self.namespace, "rollout", "status", "deployment/upstream", "--timeout=120s")
         # The pod's own address: a closed port of it refuses, one of a Service's address may not.
         self.upstream = self.get("pods", "-l", "app=kdns-e2e-upstream")["items"][0]["status"]["podIP"]
         self.add_dns("dns", self.corefile())
         self.server = self.get("service", "dns")["spec"]["clusterIP"]
-        self.kubectl("-n", self.namespace, "rollout", "status", "daemonset/client", "--timeout=120s")
-        pods = self.get("pods", "-l", "app=kdns-e2e-client")["items"]
-        self.clients = {pod["spec"]["nodeName"]: pod["metadata"]["name"] for pod in pods}
+        self.clients = self._ready_clients("client")
+        self.wait(lambda: all(a.rcode == "NOERROR" for a in self.ask(["ok.test"])), "DNS of the test answers")
+
+    def add_clients(self, name: str) -> None:
+        """A second kind of clients, one on each node: `fenced`."""
+        self.apply(self._clients(name))
+        self.fenced = self._ready_clients(name)
+
+    def _ready_clients(self, name: str) -> dict[str, str]:
+        """The pod of this DaemonSet on each node, able to ask."""
+        self.kubectl("-n", self.namespace, "rollout", "status", f"daemonset/{name}", "--timeout=120s")
+        pods = self.get("pods", "-l", f"app=kdns-e2e-{name}")["items"]
+        clients = {pod["spec"]["nodeName"]: pod["metadata"]["name"] for pod in pods}
         if self.python_asks():
             script = Path(__file__).with_name("asker.py").read_text()
-            for pod in self.clients.values():
+            for pod in clients.values():
                 write = ("exec", "-i", pod, "--", "sh", "-c", "cat >/tmp/asker.py")
                 self.kubectl("-n", self.namespace, *write, stdin=script)
-        self.wait(lambda: all(a.rcode == "NOERROR" for a in self.ask(["ok.test"])), "DNS of the test answers")
+        return clients
 
     def add_dns(self, name: str, corefile: str) -> None:
         """Two more CoreDNS pods with this Corefile, and their Service."""
@@ -302,7 +313,7 @@ class World:
         deployment["spec"]["replicas"] = replicas
         return deployment
 
-    def _clients(self) -> dict[str, Any]:
+    def _clients(self, name: str) -> dict[str, Any]:
         container = {
             "name": "tools",
             "image": IMAGE,
@@ -310,7 +321,7 @@ class World:
             "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 3600 & wait; done"],
         }
         spec = {"terminationGracePeriodSeconds": 1, "containers": [container]}
-        return self._workload("DaemonSet", "client", spec)
+        return self._workload("DaemonSet", name, spec)
 
     def _workload(self, kind: str, name: str, pod: dict[str, Any]) -> dict[str, Any]:
         labels = {"app": f"kdns-e2e-{name}"}
