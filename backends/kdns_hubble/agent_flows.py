@@ -16,7 +16,7 @@ from kdns_hubble.flow_filter import FlowFilter
 from kdns_hubble.flows import Response
 from kdns_hubble.json_flows import read_line
 from kdns_hubble.observer import NodeUptime
-from kubectl_kdns.errors import BackendError, KdnsError
+from kubectl_kdns.errors import KdnsError
 from kubectl_kdns.kube import Cluster
 from kubectl_kdns.times import NS_PER_S, format_time
 
@@ -135,19 +135,24 @@ def _status(agent: Agent, state: str, message: str) -> bytes:
 
 
 class AgentsObserver:
-    """Fulfils kdns_hubble.observer.Observer. `why` says why there is no relay to ask."""
+    """Fulfils kdns_hubble.observer.Observer. `why` says why there is no relay to ask; `check` raises when
+    there is one now."""
 
     now_ns = 0  # nobody tells what time it is on the nodes
     newest_ns = 0
     nudge_s = 0.0
 
-    def __init__(self, cluster: Cluster, why: str, filters: Sequence[FlowFilter], *, raw: bool) -> None:
-        self._cluster, self._filters = cluster, filters
-        self._agents = [agent for agent in find_agents(cluster) if agent.ready]
-        if not self._agents:
-            raise BackendError(
-                f"{why}, and no Cilium agent that is ready", hint="kubectl get pods -A -l k8s-app=cilium"
-            )
+    def __init__(
+        self,
+        cluster: Cluster,
+        agents: Sequence[Agent],
+        why: str,
+        filters: Sequence[FlowFilter],
+        *,
+        raw: bool,
+        check: Callable[[], None],
+    ) -> None:
+        self._cluster, self._agents, self._filters, self.check = cluster, agents, filters, check
         self.description = f"{why}: `hubble observe` in {len(self._agents)} Cilium agents, by exec"
         self.read: Callable[[bytes], Response] = partial(read_line, keep_raw=raw)
 
@@ -157,11 +162,10 @@ class AgentsObserver:
     def follow(self, since_ns: int | None) -> AgentsStream:
         return self._stream(partial(self._arguments, since_ns, None, True), follow=True)
 
-    def check(self) -> None:
-        return  # each stream notices by itself
-
     def uptimes(self) -> Sequence[NodeUptime]:
-        return ()  # a restarted agent ends its stream
+        """A restarted agent ends its stream; asking for a relay is all there is to do."""
+        self.check()
+        return ()
 
     def close(self) -> None:
         return

@@ -17,6 +17,7 @@ from kubectl_kdns.errors import BackendError, KdnsError
 from kubectl_kdns.kube import Cluster
 
 RELAY_WAIT_S = 60.0
+MANY_AGENTS = 20
 
 
 class Dialer:
@@ -44,12 +45,7 @@ class Dialer:
             observer = self._forwarded(self._cluster, search.relay)
             self._relay_until_s = float("inf")
             return observer
-        why = _without_relay(search)
-        self._relay_until_s = min(self._relay_until_s, time.monotonic() + RELAY_WAIT_S)
-        if time.monotonic() < self._relay_until_s:
-            # It answered a moment ago, and will come back: all agents by exec is the more costly way.
-            raise BackendError(why, hint="kubectl get pods -A -l k8s-app=hubble-relay")
-        return self._agents(self._cluster, why)
+        return self._agents(self._cluster, _without_relay(search))
 
     def _named(self, address: Address) -> Observer:
         called = f"the Hubble server {address}"
@@ -89,9 +85,25 @@ class Dialer:
         return self._observe(client, description, forward.close, forward.forget_path)
 
     def _agents(self, cluster: Cluster, why: str) -> Observer:
+        """What happens meanwhile is in the agents' rings, which in a busy cluster hold some seconds; but a
+        relay that answered a moment ago is worth waiting for where the agents are many."""
         from kdns_hubble.agent_flows import AgentsObserver
+        from kdns_hubble.agents import find_agents
 
-        return AgentsObserver(cluster, why, self._filters, raw=self._raw)
+        agents = [agent for agent in find_agents(cluster) if agent.ready]
+        self._relay_until_s = min(self._relay_until_s, time.monotonic() + RELAY_WAIT_S)
+        if not agents or (len(agents) > MANY_AGENTS and time.monotonic() < self._relay_until_s):
+            none = "" if agents else ", and no Cilium agent is ready"
+            raise BackendError(
+                f"{why}{none}", hint="kubectl get pods -A -l 'k8s-app in (cilium, hubble-relay)'"
+            )
+
+        def check() -> None:
+            relay = find_relay(cluster, self._options.namespace).relay
+            if relay and relay.ready_pods:
+                raise BackendError(f"hubble-relay {relay} is ready now")
+
+        return AgentsObserver(cluster, agents, why, self._filters, raw=self._raw, check=check)
 
     def _observe(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from kdns_hubble.flows import Flow, Response
-from kdns_hubble.losses import Losses
+from kdns_hubble.losses import Losses, Phase
 from kdns_hubble.node_flows import HEARTBEAT_NS, OVERLAP_NS, NodeFlows
 from kdns_hubble.seen import Seen
 from kubectl_kdns.model import Record
@@ -46,9 +46,9 @@ class FlowDecoder:
         self.high_ns = 0
         """The newest time of a flow, by any node's clock."""
 
-    def in_history(self, reading: bool) -> None:
-        """Whether what is fed is remembered, or as it comes: it says what a full ring means."""
-        self._losses.in_history = reading
+    def begin(self, phase: Phase) -> None:
+        """What is fed from now on."""
+        self._losses.phase = phase
 
     @property
     def new_flows(self) -> int:

@@ -18,6 +18,7 @@ from msgspec import UNSET
 from kdns_hubble.flow_decoder import FlowDecoder
 from kdns_hubble.flow_records import NAME
 from kdns_hubble.history import TimeOrder
+from kdns_hubble.losses import Phase
 from kdns_hubble.nudge import Nudge
 from kdns_hubble.observer import FlowStream, Observer
 from kdns_hubble.pump import Pump
@@ -32,6 +33,7 @@ GRACE_NS = 3 * NS_PER_S
 OVERLAP_NS = 2 * NS_PER_S
 START_NS = NS_PER_S // 2
 QUIET_S = 10.0
+CATCH_UP_S = 2.0
 HEARTBEAT_S = 0.2
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 FLOWS_PER_LOOKUP = 4
@@ -98,8 +100,8 @@ class LiveFlows:
                 advisor = threading.Timer(QUIET_S, self._tell_why_nothing)
                 advisor.daemon = True
                 advisor.start()
-                # Where nobody tells the time, the last flow does.
-                yield from self._follow(max(since_ns, self._decoder.high_ns - OVERLAP_NS, 0))
+                # From the last flows of the history on, which tells the time where nobody else does.
+                yield from self._follow(self._decoder.reopen(max(since_ns, 0)))
             elif not self._closed.is_set():
                 self._tell_why_nothing()
             yield [*self._take_told(), *self._decoder.finish()]
@@ -115,7 +117,7 @@ class LiveFlows:
     def _history(self) -> Iterator[list[Record]]:
         order = TimeOrder()
         since_ns, last = self._scope.since_ns, self._last
-        self._decoder.in_history(True)
+        self._decoder.begin(Phase.HISTORY)
         while not self._closed.is_set():
             try:
                 for records in self._read(partial(self._observer.history, since_ns, last), live=False):
@@ -126,7 +128,6 @@ class LiveFlows:
             except KdnsError as error:
                 yield from self._reconnect(error)
                 since_ns, last = self._decoder.reopen(since_ns or 0), None
-        self._decoder.in_history(False)
         yield order.rest()
 
     def _follow(self, since_ns: int) -> Iterator[list[Record]]:
@@ -168,9 +169,14 @@ class LiveFlows:
         decoder = self._decoder
         nudge = Nudge(observer, pump.put)
         self._watch.start(observer, stream)
+        decoder.begin(Phase.CATCHING_UP)
+        live_from_s = time.monotonic() + CATCH_UP_S
         try:
             while (responses := pump.take(HEARTBEAT_S)) is not None:
                 now_ns = self._clock_ns()
+                if live_from_s and time.monotonic() > live_from_s:
+                    decoder.begin(Phase.LIVE)
+                    live_from_s = 0.0
                 if responses:
                     known = decoder.new_flows
                     records = decoder.feed(responses, now_ns)

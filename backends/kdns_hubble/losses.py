@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 from msgspec import UNSET
 
 from kdns_hubble.flow_records import NAME
@@ -25,17 +27,26 @@ _STATES = {
 }
 
 
+class Phase(Enum):
+    """What is read, which says what an overwritten ring means: LIVE, that flows were lost; HISTORY, that the
+    ring does not reach back to `since_ns`; CATCHING_UP, nothing: the stream begins at the last flow of its kind
+    before it was opened, which in a full ring may be the oldest of all."""
+
+    LIVE = "live"
+    HISTORY = "history"
+    CATCHING_UP = "catching up"
+
+
 class Losses:
     """Adds up what is lost (one message tells of one flow) and tells it once a second at most.
 
     Cilium keeps what it says of its queue among the flows, so it comes again with each request: what was told
-    once, or is older than `since_ns`, is no news. While a history is read, an overwritten ring says only that
-    it does not reach back as far: all before `since_ns` of what is shown is missing, however much it was.
+    once, or is older than `since_ns`, is no news.
     """
 
     def __init__(self, since_ns: int = 0) -> None:
         self.unread = 0
-        self.in_history = False
+        self.phase = Phase.LIVE
         self._since_ns = since_ns
         self._seen = Seen(4096)
         self._states: dict[str, str] = {}
@@ -97,8 +108,8 @@ class Losses:
     def _add_lost(self, lost: Lost) -> None:
         if lost.time_ns and lost.time_ns < self._since_ns:
             return
-        if lost.source == RING and self.in_history:
-            if self._since_ns:
+        if lost.source == RING and self.phase is not Phase.LIVE:
+            if self.phase is Phase.HISTORY and self._since_ns:
                 self._short[lost.node] = lost.time_ns
             return
         if lost.source != RING and not self._seen.is_new(

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from kdns_hubble.flows import Flow
 from kdns_hubble.observer import Observer
 from kubectl_kdns.errors import KdnsError
 from kubectl_kdns.times import NS_PER_S
@@ -57,7 +58,9 @@ class Nudge:
 
     def _fetch(self) -> None:
         try:
+            read = self._observer.read
             for batch in self._observer.history(self._newest_ns - OVERLAP_NS, None):
-                self._put(batch)
+                # What else it says (nodes, a ring that does not reach back) the followed stream has said.
+                self._put([raw for raw in batch if isinstance(read(raw), Flow)])
         except KdnsError:
             return  # the stream that is followed will meet it as well

@@ -55,7 +55,7 @@ class Observer(Protocol):
         """What is remembered from `since_ns` on (None: nothing), and what comes, without delay."""
 
     def check(self) -> None:
-        """Raises KdnsError when nobody answers within the time for a connection."""
+        """Raises KdnsError when nobody answers within the time for a connection, or somebody better would."""
 
     def uptimes(self) -> Sequence[NodeUptime]:
         """The nodes that answer; none where nobody knows."""

@@ -220,8 +220,8 @@ def test_history_then_live_while_things_break(visible: World) -> None:
         asked = before + collect(started)
         visible.wait(lambda: agents_ready(visible), "the Cilium agent is back", timeout_s=120)
         asked += visible.ask(["-n", "50", "-rate", "50", "-random", "ok.test"])
-        last = key(asked[-1])
-        visible.wait(lambda: last in map(record_key, running.lookups()), "the last lookup", timeout_s=90)
+        last = {key(a) for a in asked[-50 * len(visible.clients) :]}
+        visible.wait(lambda: last <= set(map(record_key, running.lookups())), "the last ones", timeout_s=90)
         time.sleep(2)
         running.finish()
     seen = Counter(map(record_key, running.lookups()))
@@ -230,7 +230,8 @@ def test_history_then_live_while_things_break(visible: World) -> None:
     missing = [a for a in asked if a.rcode == "NOERROR" and key(a) not in seen]
     assert not missing or [r for r in told if r["kind"] == "loss"], missing[:3]
     assert [r for r in told if r.get("code") == "reconnected"], running.stderr()
-    assert len(seen) > len([a for a in asked if a.rcode == "NOERROR"]) * 0.8
+    # What is asked when all is quiet again is there to the last one.
+    assert not [a for a in asked[-50 * len(visible.clients) :] if key(a) not in seen]
 
 
 def through(cutter: Cutter) -> list[str]:
@@ -252,7 +253,9 @@ def agents_ready(world: World) -> bool:
 
 
 def test_nothing_visible_is_said_with_the_policy_that_helps(visible: World) -> None:
-    done = visible.kdns("trace", "--backend", "hubble", "-n", "default", "--for", "14s", "--summary", "none")
+    done = visible.kdns(
+        "trace", "--backend", "hubble", "-n", "kube-system", "--for", "14s", "--summary", "none"
+    )
     assert re.search(r"kubectl kdns hubble policy -n \S+", done.stderr), done.stderr
     done = visible.kdns("hubble", "policy", "-n", "default")
     assert "kind: CiliumNetworkPolicy" in done.stdout
