@@ -29,8 +29,8 @@ _STATES = {
 
 class Phase(Enum):
     """What is read, which says what an overwritten ring means: LIVE, that flows were lost; HISTORY, that the
-    ring does not reach back to `since_ns`; CATCHING_UP, nothing: the stream begins at the last flow of its kind
-    before it was opened, which in a full ring may be the oldest of all."""
+    ring does not reach back to `since_ns`; CATCHING_UP, nothing: the stream begins at the last flow of its
+    kind before it was opened, which in a full ring may be the oldest of all."""
 
     LIVE = "live"
     HISTORY = "history"
