@@ -7,10 +7,7 @@ somebody else in between is never overwritten.
 
 from __future__ import annotations
 
-import getpass
-import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +31,7 @@ from kdns_coredns.switch import (
 from kubectl_kdns.errors import BackendError, ClusterError, ConflictError
 from kubectl_kdns.kube import Cluster
 from kubectl_kdns.model import Notice, Record
-from kubectl_kdns.times import NS_PER_S, format_time
+from kubectl_kdns.times import NS_PER_S
 
 ATTEMPTS = 5
 MERGE_PATCH = "application/merge-patch+json"
@@ -42,25 +39,6 @@ MERGE_PATCH = "application/merge-patch+json"
 
 def config_path(namespace: str, name: str) -> str:
     return f"/api/v1/namespaces/{namespace}/configmaps/{name}"
-
-
-def process_start(pid: int) -> str:
-    """When a process of this machine began, in the kernel's ticks, so that a reused pid is told apart; "" if
-    it is gone or this system has no /proc."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rsplit(b") ", 1)[1].split()[19].decode()
-    except (OSError, IndexError):
-        return ""
-
-
-def in_use(state: SwitchState, now_ns: int) -> str:
-    """Who still uses a switched-on log; "" when its kdns is known to be gone or its time is over."""
-    if state.until < format_time(now_ns):
-        return ""
-    if state.host == socket.gethostname() and process_start(state.pid) != state.process_start:
-        return ""
-    return f"in use by {state.user}@{state.host} until {state.until}"
 
 
 @dataclass
@@ -130,19 +108,15 @@ class LogSwitch:
         annotations = self.config["metadata"].get("annotations") or {}
         state = state_of_json(annotations.get(ANNOTATION, ""))
         if state:
-            who = in_use(state, self.now_ns()) or f"left by {state.user}@{state.host}, which is gone"
+            who = state.in_use(self.now_ns()) or f"left by {state.owner}, which is gone"
             raise BackendError(
                 f"the log is switched on already in {self._name}", cause=who, hint="kubectl kdns cleanup"
             )
         now_ns = self.now_ns()
-        state = SwitchState(
-            session=self.session,
-            user=_user(),
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            process_start=process_start(os.getpid()),
-            started=format_time(now_ns),
-            until=format_time(now_ns + self.lasts_ns + 180 * NS_PER_S),
+        state = SwitchState.of_this_process(
+            self.session,
+            now_ns,
+            now_ns + self.lasts_ns + 180 * NS_PER_S,
             key=self.source.key,
             original=self._old,
             written=self._new,
@@ -225,7 +199,7 @@ class LeftSwitch:
     @property
     def description(self) -> str:
         return (
-            f"CoreDNS's log, switched on at {self.state.started} by {self.state.user}@{self.state.host} "
+            f"CoreDNS's log, switched on at {self.state.started} by {self.state.owner} "
             f"in configmap {self.namespace}/{self.name}"
         )
 
@@ -245,15 +219,8 @@ def left_switches(cluster: Cluster, now_ns: int) -> list[LeftSwitch]:
         state = state_of_json((metadata.get("annotations") or {}).get(ANNOTATION, ""))
         if state:
             namespace, name = metadata["namespace"], metadata["name"]
-            found.append(LeftSwitch(cluster, namespace, name, state, in_use(state, now_ns)))
+            found.append(LeftSwitch(cluster, namespace, name, state, state.in_use(now_ns)))
     return found
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 def make_switch(cluster: Cluster, settings: Mapping[str, Any], options: Mapping[str, Any]) -> LogSwitch:

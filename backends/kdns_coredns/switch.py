@@ -7,13 +7,14 @@ has changed meanwhile. The state of a switch is kept in an annotation of the Con
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+
+import msgspec
 
 from kdns_coredns.corefile import ALL, LogRule, ServerBlock, parse_corefile
 from kubectl_kdns.errors import BackendError
+from kubectl_kdns.ownership import Ownership
 
 ANNOTATION = "kdns.io/log-switch"
 LABEL = "kdns.io/log-switch"
@@ -21,30 +22,22 @@ ALL_CLASSES = ("success", "denial", "error")
 _OPENS = re.compile(r"\{\s*(?:#.*)?$")
 
 
-@dataclass(frozen=True)
-class SwitchState:
-    """Who switched the log on, and what the Corefile was before. `started` and `until` are RFC 3339."""
+class SwitchState(Ownership, frozen=True):
+    """Who switched the log on, and what the Corefile was before."""
 
-    session: str
-    user: str
-    host: str
-    pid: int
-    process_start: str
-    started: str
-    until: str
     key: str
     original: str
     written: str
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        return msgspec.json.encode(self).decode()
 
 
 def state_of_json(text: str) -> SwitchState | None:
     """The state in an annotation; None when it is none of ours or of another version."""
     try:
-        return SwitchState(**json.loads(text))
-    except (ValueError, TypeError):
+        return msgspec.json.decode(text, type=SwitchState)
+    except msgspec.DecodeError:
         return None
 
 

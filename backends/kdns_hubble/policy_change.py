@@ -16,8 +16,6 @@ from kdns_hubble.cnp import Rule
 from kdns_hubble.dns_servers import dns_servers, namespace_labels
 from kdns_hubble.policy import KIND, MARK, NAME, Verdict, document, judge, policy_object, way_round
 from kdns_hubble.policy_session import (
-    Session,
-    in_use,
     marks,
     new_session,
     policies_path,
@@ -40,6 +38,7 @@ from kubectl_kdns.errors import BackendError, ConflictError, ForbiddenError, Not
 from kubectl_kdns.filter.selector import Selector, parse_selector
 from kubectl_kdns.kube import Cluster
 from kubectl_kdns.model import Record
+from kubectl_kdns.ownership import Ownership
 from kubectl_kdns.times import NS_PER_S
 
 VALID_WAIT_NS = 10 * NS_PER_S
@@ -150,7 +149,7 @@ class PolicyChange:
             return
         if session is None:
             who, hint = "it was made by hand", f"kubectl -n {self.namespace} delete {KIND.lower()} {NAME}"
-        elif who := in_use(session, self.now_ns()):
+        elif who := session.in_use(self.now_ns()):
             hint = f"kubectl kdns trace --backend hubble -n {self.namespace}"
         else:
             who, hint = f"left by {session.owner}, which is gone", "kubectl kdns cleanup"
@@ -269,7 +268,7 @@ class LeftPolicy:
 
     cluster: Cluster
     namespace: str
-    session: Session
+    session: Ownership
     in_use: str
 
     @property
@@ -297,4 +296,4 @@ def left_policies(cluster: Cluster, now_ns: Callable[[], int] = time.time_ns) ->
             if error.status == 401:
                 raise
     found = [(item["metadata"]["namespace"], session) for item in items if (session := session_of(item))]
-    return [LeftPolicy(cluster, name, session, in_use(session, now_ns())) for name, session in found]
+    return [LeftPolicy(cluster, name, session, session.in_use(now_ns())) for name, session in found]

@@ -6,18 +6,19 @@ import copy
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from kdns_coredns.enable import LogSwitch, in_use, left_switches, process_start, undo
+from kdns_coredns.enable import LogSwitch, left_switches, undo
 from kdns_coredns.pods import ConfigSource
 from kdns_coredns.switch import ANNOTATION, LABEL, state_of_json, with_log
 from kubectl_kdns.errors import BackendError, ClusterError
 from kubectl_kdns.kube import Cluster, ConnectionFlags, connect
 from kubectl_kdns.model import Notice
+from kubectl_kdns.ownership import process_start
 from kubectl_kdns.times import NS_PER_S
 from support.api_server import ApiServer, failure
 
@@ -164,10 +165,10 @@ def test_the_process_that_is_gone_no_longer_uses_it(cluster: Cluster) -> None:
     assert state
     gone = subprocess.Popen(["true"])
     gone.wait()
-    assert in_use(state, NOW_NS)
-    assert in_use(replace(state, pid=gone.pid), NOW_NS) == ""
-    assert in_use(replace(state, process_start="1"), NOW_NS) == ""
-    assert in_use(replace(state, host="elsewhere", pid=gone.pid), NOW_NS)
+    assert state.in_use(NOW_NS)
+    assert replace(state, pid=gone.pid).in_use(NOW_NS) == ""
+    assert replace(state, process_start="1").in_use(NOW_NS) == ""
+    assert replace(state, host="elsewhere", pid=gone.pid).in_use(NOW_NS)
     assert process_start(gone.pid) == ""
 
 

@@ -21,6 +21,7 @@ ALLOWED = {
     "errors",
     "times",
     "change",
+    "ownership",
 }
 BACKENDS = sorted(path.name for path in (ROOT / "backends").iterdir() if path.name.startswith("kdns_"))
 
