@@ -1,21 +1,26 @@
 """One lookup is one line: of several sightings of it on one hop, the one nearest to who asks is shown.
 
 Several vantage points see one lookup: a packet before and behind a Service's address, a client's side and a
-server's side. Sightings belong together when who asked (address and port), transport, message id and
-question are the same and their spans of time touch; what is ambiguous stays apart. A sighting is held for
+server's side, a proxy between them. Sightings belong together when who asked (address and port), transport,
+message id and question are the same and their spans of time touch. A backend that knows no ids (Hubble) is
+joined with others by the rest, one sighting of each; what is ambiguous stays apart. A sighting is held for
 HOLD_NS of event time, so that a nearer one can take its place.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from kubectl_kdns.model import Lookup, Record
 from kubectl_kdns.times import NS_PER_S, parse_time
 
 HOLD_NS = NS_PER_S // 5
-REMEMBER_NS = 5 * NS_PER_S
+REMEMBER_NS = 15 * NS_PER_S
+"""Longer than a lookup may be waited for: one backend may tell its end long before another one."""
 MAX_HELD = 20_000
 _RANK_OF_SIDE = {"client": 0, "proxy": 1, "server": 2}
 
@@ -32,69 +37,112 @@ class _Span(NamedTuple):
         return abs(self.start_ns - other.start_ns) <= HOLD_NS or abs(self.end_ns - other.end_ns) <= HOLD_NS
 
 
+class _Line(Struct):
+    """A lookup as one line; `record` is its nearest sighting so far, None when it was shown."""
+
+    question: _Key
+    id: int | None
+    span: _Span
+    record: Lookup | None
+    backends: set[object]
+
+
 class NearestSightings:
-    """Takes lookups as they complete and gives back those to show, in the order in which they came first."""
+    """Takes lookups as they complete and gives back those to show, about in the order they came in."""
 
     def __init__(self) -> None:
         self.hidden = 0
-        self._held: dict[_Key, tuple[_Span, Lookup]] = {}
-        self._shown: dict[_Key, _Span] = {}
+        self._held: deque[_Line] = deque()
+        self._shown: deque[_Line] = deque()
+        self._by_id: dict[_Key, _Line] = {}
+        # Kept only from the first sighting without an id on.
+        self._by_question: dict[_Key, list[_Line]] | None = None
         self._now_ns = 0
 
     def add(self, records: Iterable[Record]) -> list[Record]:
         """The records that are ready. What is no lookup, or too little known to be joined, is so at once."""
         ready: list[Record] = []
         for record in records:
-            key = _key(record) if isinstance(record, Lookup) else None
-            if key is None or not isinstance(record, Lookup):
+            line = _line(record) if isinstance(record, Lookup) else None
+            if line is None or not isinstance(record, Lookup):
                 ready.append(record)
                 continue
-            span = _span(record)
-            self._now_ns = max(self._now_ns, span.end_ns)
-            held = self._held.get(key)
-            if held and held[0].touches(span):
-                self.hidden += 1
-                if _distance(record) < _distance(held[1]):
-                    self._held[key] = held[0], record
+            self._now_ns = max(self._now_ns, line.span.end_ns)
+            if line.id is None and self._by_question is None:
+                self._by_question = {}
+                for known in (*self._shown, *self._held):
+                    self._by_question.setdefault(known.question, []).append(known)
+            twin = self._twin(line)
+            if twin is None:
+                self._keep(line)
                 continue
-            if held:
-                ready.append(self._show(key))
-            elif (shown := self._shown.get(key)) and shown.touches(span):
-                self.hidden += 1
-                continue
-            self._held[key] = span, record
+            self.hidden += 1
+            twin.backends |= line.backends
+            if twin.record is not None and _distance(record) < _distance(twin.record):
+                twin.record = record
         ready += self._release(self._now_ns - HOLD_NS)
         return ready
 
     def rest(self) -> list[Record]:
         """All that is held; for the end, and for when nothing comes any more."""
-        return [self._show(key) for key in list(self._held)]
+        return [self._show() for _ in range(len(self._held))]
 
-    def _show(self, key: _Key) -> Lookup:
-        span, record = self._held.pop(key)
-        self._shown.pop(key, None)
-        self._shown[key] = span
+    def _twin(self, line: _Line) -> _Line | None:
+        """The line that this sighting belongs to."""
+        if line.id is not None:
+            known = self._by_id.get((*line.question, line.id))
+            if known is not None and known.span.touches(line.span):
+                return known
+        for other in (self._by_question or {}).get(line.question, ()):
+            one_has_no_id = (other.id is None) is not (line.id is None)
+            if one_has_no_id and other.backends.isdisjoint(line.backends) and other.span.touches(line.span):
+                return other
+        return None
+
+    def _keep(self, line: _Line) -> None:
+        self._held.append(line)
+        if line.id is not None:
+            self._by_id[(*line.question, line.id)] = line
+        if self._by_question is not None:
+            self._by_question.setdefault(line.question, []).append(line)
+
+    def _show(self) -> Lookup:
+        line = self._held.popleft()
+        record, line.record = line.record, None
+        assert record is not None
+        self._shown.append(line)
         return record
 
     def _release(self, until_ns: int) -> list[Record]:
         """Those that ended by then; the oldest of too many in any case."""
         ready: list[Record] = []
-        for key in list(self._held):
-            if self._held[key][0].end_ns > until_ns and len(self._held) <= MAX_HELD:
-                break
-            ready.append(self._show(key))
-        for key in list(self._shown):
-            if self._now_ns - self._shown[key].end_ns <= REMEMBER_NS and len(self._shown) <= MAX_HELD:
-                break
-            del self._shown[key]
+        held, shown = self._held, self._shown
+        while held and (held[0].span.end_ns <= until_ns or len(held) > MAX_HELD):
+            ready.append(self._show())
+        while shown and (self._now_ns - shown[0].span.end_ns > REMEMBER_NS or len(shown) > MAX_HELD):
+            self._forget(shown.popleft())
         return ready
 
+    def _forget(self, line: _Line) -> None:
+        key = (*line.question, line.id)
+        if self._by_id.get(key) is line:
+            del self._by_id[key]
+        if self._by_question is not None:
+            lines = self._by_question[line.question]
+            lines.remove(line)
+            if not lines:
+                del self._by_question[line.question]
 
-def _key(lookup: Lookup) -> _Key | None:
+
+def _line(lookup: Lookup) -> _Line | None:
     client, dns = lookup.client, lookup.dns
-    if not client or not dns or not client.ip or not client.port or not isinstance(dns.id, int):
+    if not client or not dns or not client.ip or not client.port:
         return None
-    return client.ip, client.port, lookup.transport, dns.id, dns.name, dns.type, lookup.hop
+    id_ = dns.id if isinstance(dns.id, int) else None
+    if id_ is None and not dns.name:
+        return None
+    question = client.ip, client.port, lookup.transport, dns.name, dns.type, lookup.hop
+    return _Line(question, id_, _span(lookup), lookup, {lookup.backend})
 
 
 def _span(lookup: Lookup) -> _Span:

@@ -17,9 +17,10 @@ def seen(
     latency_ms: float,
     *,
     port: int = 4000,
-    id_: int = 7,
+    id_: int | None = 7,
     server: str = "10.96.0.10",
     side: str = "",
+    backend: str = "replay",
 ) -> Lookup:
     lookup = Lookup(
         time=format_time(START_NS + round(at_ms * 1e6)),
@@ -28,8 +29,11 @@ def seen(
         transport="udp",
         client=Client(ip="10.244.1.5", port=port),
         server=Server(ip=server),
-        dns=Dns(id=id_, name="a.test", type="A"),
+        dns=Dns(name="a.test", type="A"),
+        backend=backend,
     )
+    if id_ is not None and lookup.dns:
+        lookup.dns.id = id_
     if side:
         lookup.side = side
     return lookup
@@ -74,6 +78,43 @@ def test_a_sighting_that_comes_late_is_hidden_too() -> None:
     assert view.add([other]) == [first]
     assert view.add([seen(0.1, 0.5, server="10.244.1.2")]) == []
     assert (view.rest(), view.hidden) == ([other], 1)
+
+
+def proxied(at_ms: float, latency_ms: float = 3) -> Lookup:
+    return seen(at_ms, latency_ms, id_=None, side="proxy", backend="hubble")
+
+
+def logged(at_ms: float, id_: int = 7) -> Lookup:
+    return seen(at_ms, 1, id_=id_, side="server", backend="coredns")
+
+
+def test_a_backend_without_ids_is_joined_by_the_rest() -> None:
+    proxy, server = proxied(0), logged(1)
+    assert shown(proxy, server) == ([proxy], 1)
+    assert shown(server, proxy) == ([proxy], 1)
+
+
+def test_each_backend_is_joined_once() -> None:
+    """Two lookups from one port at once: each has one sighting by each backend."""
+    first, second = proxied(0), proxied(20)
+    assert shown(first, second, logged(1), logged(21, id_=8)) == ([first, second], 2)
+    assert shown(logged(1), logged(21, id_=8), first, second) == ([first, second], 2)
+
+
+def test_what_ends_much_later_for_one_backend_is_one_line_all_the_same() -> None:
+    view = NearestSightings()
+    failed = logged(0)
+    assert view.add([failed]) == []
+    assert view.rest() == [failed]
+    unanswered = proxied(0, latency_ms=0)
+    unanswered.status = "unanswered"
+    assert view.add([seen(8_000, 1, port=5000), unanswered]) == []
+    assert view.hidden == 1
+
+
+def test_lookups_of_one_backend_are_never_joined_without_ids() -> None:
+    records: list[Record] = [proxied(0), proxied(10), proxied(1_000)]
+    assert shown(*records) == (records, 0)
 
 
 def test_what_cannot_be_joined_passes_at_once() -> None:
