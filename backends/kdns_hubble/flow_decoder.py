@@ -72,12 +72,13 @@ class FlowDecoder:
             else:
                 out += self._losses.add(response, now_ns)
         by_node: dict[str, list[Flow]] = {}
+        last: str | None = None
+        of_node: list[Flow] = []
         for flow in self._new(flows):
-            of_node = by_node.get(flow.node)
-            if of_node is None:
-                by_node[flow.node] = [flow]
-            else:
-                of_node.append(flow)
+            if flow.node is not last:
+                last = flow.node
+                of_node = by_node.setdefault(last, [])
+            of_node.append(flow)
         for name, of_node in by_node.items():
             node = self._nodes.get(name) or self._add_node(name)
             before_ns = node.high_ns

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from kdns_hubble.flows import Drop, Flow, Peer, refused
 from kdns_hubble.truncation import TruncationCheck
 from kubectl_kdns.dns.message import DecodedMessage
-from kubectl_kdns.messages import NO_ID, Asked, Exchange, Sighting, Vantage
+from kubectl_kdns.messages import Asked, Sighting, Vantage
 from kubectl_kdns.model import (
     API_VERSION,
     Client,
@@ -30,12 +30,6 @@ NAME = "hubble"
 POLICY_REASONS = frozenset({"POLICY_DENIED", "POLICY_DENY", "AUTH_REQUIRED"})
 _UNREACHED = "Cilium's proxy could not ask the server (refused, or no connection), and answered itself"
 _DENIED = "Cilium's proxy answered itself: no policy allows this name for this pod"
-
-
-def exchange_of(flow: Flow) -> Exchange:
-    """What a request and its response share. The server is left out: it may be a Service's address in the one
-    and the pod's behind it in the other. Hubble shows no id."""
-    return flow.client_ip, flow.client_port, UNSET, UNSET, flow.transport, NO_ID
 
 
 class FlowRecords:
@@ -157,9 +151,8 @@ class FlowRecords:
     def _add_response(self, record: Lookup, asked: Flow, response: Sighting) -> None:
         """What is known by the response alone, and in which way."""
         time_ns, _, answer, _, flow = response
-        server = record.server
-        if flow.server_ip != asked.server_ip and server:
-            server.backend = ServerBackend(
+        if flow.server_ip != asked.server_ip and record.server:
+            record.server.backend = ServerBackend(
                 flow.server_ip or UNSET, flow.server_port or UNSET, flow.server.pod
             )
         inferred = _inferred(flow, answer)

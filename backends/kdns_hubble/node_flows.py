@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec import UNSET
+
 from kdns_hubble.drops import DNS_PORT, PacketDrops
-from kdns_hubble.flow_records import NAME, FlowRecords, exchange_of
+from kdns_hubble.flow_records import NAME, FlowRecords
 from kdns_hubble.flows import Flow, refused
 from kdns_hubble.truncation import TruncationCheck
 from kubectl_kdns.model import Loss, Record
-from kubectl_kdns.pairing import Pairing, Sighting
+from kubectl_kdns.pairing import NO_ID, Pairing, Sighting
 from kubectl_kdns.times import NS_PER_S, format_time
 
 HEARTBEAT_NS = 200_000_000
@@ -66,12 +68,16 @@ class NodeFlows:
                 high_ns = time_ns
             elif 0 < time_ns < high_ns - self._timeout_ns:
                 high_ns, self._behind_ns = time_ns, None  # as the pairing does
-            if dns is None or flow.verdict == "DROPPED" or flow.verdict == "ERROR":
+            if dns is None or flow.drop is not None or flow.verdict == "ERROR":
                 out += self._take_special(flow, sightings)
                 continue
-            if flow.transport == "tcp" and not dns.is_response:
+            transport = flow.transport
+            if transport == "tcp" and not dns.is_response:
                 truncation.asked_by_tcp(flow, dns)
-            sightings.append((time_ns, exchange_of(flow), dns, 0, flow))
+            # What a request and its response share. The server is left out: it may be a Service's address in
+            # the one and the pod's behind it in the other.
+            exchange = flow.client_ip, flow.client_port, UNSET, UNSET, transport, NO_ID
+            sightings.append((time_ns, exchange, dns, 0, flow))
         self.high_ns = high_ns
         if self._gap_ns and not self._gap_until_ns:
             self._gap_until_ns = max(self._gap_ns, flows[0].time_ns)
@@ -147,7 +153,7 @@ class NodeFlows:
             # It was told before, and is told again because the proxy could not hand it to the client.
             self._counters["responses_undelivered"] += 1
             return []
-        exchange = exchange_of(flow)
+        exchange = flow.client_ip, flow.client_port, UNSET, UNSET, flow.transport, NO_ID
         if drop is not None:
             self._counters["queries_denied"] += 1
             denied = self._make.denied(flow, dns, drop.policy)

@@ -62,23 +62,27 @@ def read_response(raw: bytes, *, keep_raw: bool = False) -> Response:
         return TOO_LARGE
     try:
         answer = pb.GetFlowsResponse.FromString(raw)
-        if answer.HasField("flow"):
-            return _flow(answer.flow, answer.node_name, raw if keep_raw else b"")
+        flow = answer.flow
+        # To look at the uuid is the faster way to know, if there is one.
+        if flow.uuid or answer.HasField("flow"):
+            return _flow(flow, flow.node_name or answer.node_name, raw if keep_raw else b"")
     except (DecodeError, UnicodeDecodeError) as error:
         return broken(error)
+    time_ns = known_time(answer.time.seconds * NS_PER_S + answer.time.nanos)
     if answer.HasField("node_status"):
         status = answer.node_status
         state = _STATES.get(status.state_change) or str(status.state_change)
         nodes = tuple(map(node_name, status.node_names))
-        return NodeStatus(_time_ns(answer), state, nodes, safe_text(status.message))
+        return NodeStatus(time_ns, state, nodes, safe_text(status.message))
     if answer.HasField("lost_events"):
         lost = answer.lost_events
         source = _LOST_SOURCES.get(lost.source) or str(lost.source)
-        return Lost(_time_ns(answer), node_name(answer.node_name), source, lost.num_events_lost)
+        return Lost(time_ns, node_name(answer.node_name), source, lost.num_events_lost)
     return UNKNOWN
 
 
-def _flow(flow: pb.Flow, envelope_node: str, raw: bytes) -> Flow:
+def _flow(flow: pb.Flow, node: str, raw: bytes) -> Flow:
+    time = flow.time
     ip, source, destination, l7 = flow.IP, flow.source, flow.destination, flow.l7
     # What is in the recent half of a cache is taken without a call.
     client_ip, server_ip = _addresses.recent.get(ip) or _found(_addresses, ip, _read_addresses)
@@ -90,10 +94,9 @@ def _flow(flow: pb.Flow, envelope_node: str, raw: bytes) -> Flow:
         client_ip, server_ip = server_ip, client_ip
         client_port, server_port = server_port, client_port
         client, server = server, client
-    node = flow.node_name or envelope_node
     verdict = flow.verdict
     return Flow(
-        _time_ns(flow),
+        known_time(time.seconds * NS_PER_S + time.nanos),
         _nodes.recent.get(node) or _found(_nodes, node, node_name),
         flow.uuid,
         _VERDICTS.get(verdict) or str(verdict),
@@ -108,11 +111,6 @@ def _flow(flow: pb.Flow, envelope_node: str, raw: bytes) -> Flow:
         _drop(flow) if verdict == pb.DROPPED else None,
         raw,
     )
-
-
-def _time_ns(stamped: pb.Flow | pb.GetFlowsResponse) -> int:
-    time = stamped.time
-    return known_time(time.seconds * NS_PER_S + time.nanos)
 
 
 def _found(cache: Cache[K, V], key: K, read: Callable[[K], V]) -> V:
@@ -134,15 +132,12 @@ def _read_ports(raw: bytes) -> Ports:
     Nearly all are UDP, from or to port 53 (one byte) and a port from 16384 on (three bytes, seven bits each,
     the lowest first). For the rest there is protobuf.
     """
-    if len(raw) == 8 and raw[:3] == b"\x12\x06\x08":
-        if raw[6:] == b"\x10\x35":
-            low, middle, high = raw[3:6]
-            if low & middle & 0x80 and high < 4:
-                return "udp", low & 0x7F | (middle & 0x7F) << 7 | high << 14, 53
-        elif raw[3:5] == b"\x35\x10":
-            low, middle, high = raw[5:]
-            if low & middle & 0x80 and high < 4:
-                return "udp", 53, low & 0x7F | (middle & 0x7F) << 7 | high << 14
+    if len(raw) == 8:
+        bits = int.from_bytes(raw)
+        if bits & 0xFFFFFF_8080FC_FFFF == 0x120608_808000_1035:
+            return "udp", bits >> 32 & 0x7F | bits >> 17 & 0x3F80 | bits >> 2 & 0xC000, 53
+        if bits & 0xFFFFFF_FFFF_8080FC == 0x120608_3510_808000:
+            return "udp", 53, bits >> 16 & 0x7F | bits >> 1 & 0x3F80 | bits << 14 & 0xC000
     l4 = pb.Layer4.FromString(raw)
     transport = (l4.WhichOneof("protocol") or "").lower()
     ports = l4.TCP if transport == "tcp" else l4.UDP
