@@ -16,18 +16,20 @@ Key: TypeAlias = tuple[object, ...]
 
 
 class Told:
-    """Lookups whose record was made, so that what still comes of them is known: at least the last
-    MAX_REMEMBERED of them, at most twice that, for `span_ns`."""
+    """Lookups whose record was made, so that what still comes of them is known: those of the last `span_ns`,
+    and at most twice that; but of many only the last MAX_REMEMBERED, and at most twice as many."""
 
     def __init__(self, span_ns: int) -> None:
         self._span_ns = span_ns
         self._recent: dict[Key, Asked] = {}
         self._older: dict[Key, Asked] = {}
+        # The recent ones were told from then on.
+        self._since = 0
 
     def add(self, key: Key, asked: Asked) -> None:
         recent = self._recent
-        if len(recent) >= MAX_REMEMBERED:
-            self._older, self._recent = recent, {}
+        if asked.told - self._since > self._span_ns or len(recent) >= MAX_REMEMBERED:
+            self._older, self._recent, self._since = recent, {}, asked.told
         known = self._recent.setdefault(key, asked)
         if known is not asked:
             if not same_question(known.message, asked.message):
