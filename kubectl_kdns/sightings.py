@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from kubectl_kdns.model import Lookup, Record
 from kubectl_kdns.times import NS_PER_S, parse_time
@@ -78,8 +78,10 @@ class NearestSightings:
                 continue
             self.hidden += 1
             twin.backends |= line.backends
-            if twin.record is not None and _distance(record) < _distance(twin.record):
-                twin.record = record
+            if twin.record is not None:
+                nearest, other = sorted((twin.record, record), key=_distance)
+                _add_cause(nearest, other)
+                twin.record = nearest
         ready += self._release(self._now_ns - HOLD_NS)
         return ready
 
@@ -148,6 +150,13 @@ def _line(lookup: Lookup) -> _Line | None:
 def _span(lookup: Lookup) -> _Span:
     start_ns = parse_time(lookup.time) if lookup.time else 0
     return _Span(start_ns, start_ns + round((lookup.latency_ms or 0) * 1e6))
+
+
+def _add_cause(nearest: Lookup, other: Lookup) -> None:
+    """Why it failed is often known only behind the one that is shown: whom the server asked, and what came
+    of that."""
+    if nearest.upstream is UNSET and nearest.error is UNSET:
+        nearest.upstream, nearest.error = other.upstream, other.error
 
 
 def _distance(lookup: Lookup) -> tuple[int, bool, float]:

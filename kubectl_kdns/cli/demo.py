@@ -13,9 +13,9 @@ from kubectl_kdns.kube.flags import ConnectionFlags
 from kubectl_kdns.session import StreamRequest
 
 DESCRIPTION = (
-    "The recording is of a shop in a real cluster with four faults in it: a mistyped name, a slow upstream, "
-    "upstreams that fail, and search lists that multiply every question. Filters and outputs work on it as "
-    "they do on a cluster."
+    "The recording is of a shop in a real cluster, by Hubble and CoreDNS's logs at once, with faults in it: a "
+    "mistyped name, a slow upstream, upstreams that fail, search lists that multiply every question, and "
+    "policies that forbid some. Filters and outputs work on it as they do on a cluster."
 )
 EXAMPLES = """
 kubectl kdns demo
@@ -34,6 +34,9 @@ What to look at:
 3. web asks for www.example.com and sends eight questions for each answer: ndots and the search list. A dot at the end
    of the name, or ndots:2 in the pod's dnsConfig, makes it two.
    kubectl kdns demo deploy/web --name 'www.example.com*'
+4. reports may not ask for exports.partner.test, and legacy may not ask at all: network policies. No log of CoreDNS
+   would ever show these; Hubble does.
+   kubectl kdns demo --status denied
 """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_kdns.model import Client, Dns, Lookup, Notice, Record, Server
+from kubectl_kdns.model import Client, Dns, Error, Lookup, Notice, Record, Server, Upstream
 from kubectl_kdns.sightings import NearestSightings
 from kubectl_kdns.times import format_time
 
@@ -92,6 +92,14 @@ def test_a_backend_without_ids_is_joined_by_the_rest() -> None:
     proxy, server = proxied(0), logged(1)
     assert shown(proxy, server) == ([proxy], 1)
     assert shown(server, proxy) == ([proxy], 1)
+
+
+def test_the_cause_that_another_one_knows_is_added() -> None:
+    for first_is_proxy in (True, False):
+        proxy, server = proxied(0), logged(1)
+        server.upstream, server.error = Upstream(ip="8.8.8.8"), Error("timeout", "i/o timeout")
+        assert shown(*((proxy, server) if first_is_proxy else (server, proxy))) == ([proxy], 1)
+        assert (proxy.upstream, proxy.error) == (server.upstream, server.error)
 
 
 def test_each_backend_is_joined_once() -> None:
