@@ -40,11 +40,11 @@ def run_live(request: StreamRequest, filter_: Filter, printer: Printer, stack: E
     backends = chosen_backends(request, cluster, printer)
     if change is None:
         stack.callback(warn_of_leftovers(cluster, printer))
-    await_directory(feed, filter_)
     scope = replace(request.scope(), cluster=cluster, directory=feed.directory)
     stop = Stop()
     temporary: TemporaryChange | None = None
     if request.change and change is not None:
+        await_directory(feed, filter_)
         temporary = TemporaryChange(change, request.change.lasts_ns, time.monotonic_ns, printer.status)
         stack.callback(stop.install())
         stack.callback(take_back, temporary, printer)
@@ -55,6 +55,9 @@ def run_live(request: StreamRequest, filter_: Filter, printer: Printer, stack: E
         stack.callback(source.close)
         sources.append(source)
         printer.status(f"{backend.name}: {source.description}")
+    if temporary is None:
+        # Behind the sources, which connect meanwhile.
+        await_directory(feed, filter_)
     pipeline = make_pipeline(
         request,
         filter_,
