@@ -162,14 +162,15 @@ def test_last_takes_the_newest_in_order(kdns: Any) -> None:
 
 def test_backends_say_what_works_and_print_rbac(kdns: Any, server: ApiServer) -> None:
     done = kdns("backends", "-o", "json")
-    (coredns, replay) = json.loads(done.stdout)
+    (hubble, coredns, replay) = json.loads(done.stdout)
+    assert (hubble["usable"], hubble["evidence"]) == (False, "no Cilium was found in this cluster")
     assert (coredns["name"], coredns["usable"]) == ("coredns", True)
     assert replay["usable"]
     rbac = kdns("backends", "coredns", "--rbac").stdout
     assert "pods/log" in rbac
     assert "kind: ClusterRole" in rbac
     server.put(config_map(COREFILE.replace("    log\n", "")))
-    (coredns, _) = json.loads(kdns("backends", "-o", "json").stdout)
+    (_, coredns, _) = json.loads(kdns("backends", "-o", "json").stdout)
     assert not coredns["usable"]
     assert coredns["fix"] == "kubectl kdns coredns-logs --enable --for 10m"
     done = kdns("trace")
