@@ -134,11 +134,13 @@ class HubbleClient:
         """Those of which there were flows lately."""
         return self._decode(pb.GetNamespacesResponse, self._unary(f"{_OBSERVER}GetNamespaces"))
 
-    def flows(self, request: pb.GetFlowsRequest) -> FlowsCall:
-        """Starts the stream; a failure shows when it is iterated."""
+    def flows(self, request: pb.GetFlowsRequest, *, bounded: bool = False) -> FlowsCall:
+        """Starts the stream; a failure shows when it is iterated. A `bounded` one is an answer, and fails
+        when it has not ended after the time for a request."""
         start: Callable[..., Any] = self._channel.unary_stream(f"{_OBSERVER}GetFlows")
+        timeout_s = self._options.request_timeout_ns / NS_PER_S if bounded else None
         try:
-            call = start(request.SerializeToString(), metadata=self._metadata)
+            call = start(request.SerializeToString(), timeout=timeout_s, metadata=self._metadata)
         except ValueError:  # what gRPC raises for a closed channel
             raise self._closed() from None
         return FlowsCall(call, self._error_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -15,14 +16,16 @@ from kdns_hubble.options import HubbleOptions
 from kdns_hubble.relay_flows import RelayObserver
 from kubectl_kdns.errors import BackendError, KdnsError
 from kubectl_kdns.kube import Cluster
+from kubectl_kdns.times import NS_PER_S
 
 RELAY_WAIT_S = 60.0
 MANY_AGENTS = 20
 
 
 class Dialer:
-    """To be called as often as a connection is needed: each time the cluster is looked at again, and the pod
-    of a relay that served last is tried last, for it may be the one that went."""
+    """Fulfils kdns_hubble.observer.Dial. To be called as often as a connection is needed: each time the
+    cluster is looked at again, and the pod of a relay that served last is tried last, for it may be the one
+    that went."""
 
     def __init__(
         self, cluster: Cluster | None, options: HubbleOptions, filters: Sequence[FlowFilter], *, raw: bool
@@ -31,6 +34,9 @@ class Dialer:
         self._last_pod = ""
         # Until when to wait for a relay that has answered before.
         self._relay_until_s = 0.0
+        self._lock = threading.Lock()
+        self._closed = False
+        self._connecting: HubbleClient | None = None
 
     def __call__(self) -> Observer:
         """Raises KdnsError when nobody answers."""
@@ -46,6 +52,12 @@ class Dialer:
             self._relay_until_s = float("inf")
             return observer
         return self._agents(self._cluster, _without_relay(search))
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._connecting:
+                self._connecting.close()
 
     def _named(self, address: Address) -> Observer:
         called = f"the Hubble server {address}"
@@ -112,14 +124,29 @@ class Dialer:
         close_way: Callable[[], None],
         connected: Callable[[], None] = lambda: None,
     ) -> Observer:
+        with self._lock:
+            self._connecting = client
+            if self._closed:
+                client.close()
         try:
             client.connect()
             connected()
-            return RelayObserver(client, self._filters, description, raw=self._raw, close_way=close_way)
+            patience_s = self._options.request_timeout_ns / NS_PER_S
+            return RelayObserver(
+                client,
+                self._filters,
+                description,
+                raw=self._raw,
+                patience_s=patience_s,
+                close_way=close_way,
+            )
         except BaseException:
             client.close()
             close_way()
             raise
+        finally:
+            with self._lock:
+                self._connecting = None
 
 
 def _without_relay(search: RelaySearch) -> str:

@@ -27,6 +27,16 @@ class FlowStream(Protocol):
         """From any thread, more than once."""
 
 
+class Dial(Protocol):
+    """Opens connections, one after the other."""
+
+    def __call__(self) -> Observer:
+        """Raises KdnsError when nobody answers."""
+
+    def close(self) -> None:
+        """From any thread: a connection that is being opened fails soon, and later ones at once."""
+
+
 class Observer(Protocol):
     """An open connection. All methods may raise KdnsError."""
 
@@ -48,6 +58,10 @@ class Observer(Protocol):
     def nudge_s(self) -> float:
         """How often to fetch what it holds back while few flows come; 0: it holds back nothing."""
 
+    @property
+    def patience_s(self) -> float:
+        """How long a history may pause before it is given up."""
+
     def history(self, since_ns: int | None, last: int | None) -> FlowStream:
         """What is remembered, from `since_ns` on or the `last` flows of each node; then it ends."""
 
@@ -61,4 +75,4 @@ class Observer(Protocol):
         """The nodes that answer; none where nobody knows."""
 
     def close(self) -> None:
-        """From any thread, more than once."""
+        """Its streams end as well. From any thread, more than once."""

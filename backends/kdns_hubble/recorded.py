@@ -58,9 +58,13 @@ class FlowLines:
                 yield [line for line in lines if line.strip()]
         except (OSError, EOFError, ValueError) as error:
             self.broken = safe_text(str(error)) or type(error).__name__
-        rest = b"".join(parts)
-        if size <= MAX_LINE_BYTES and rest.strip():
-            yield [rest]
+        self.too_long += size > MAX_LINE_BYTES
+        rest = b"".join(parts) if size <= MAX_LINE_BYTES else b""
+        if rest.strip():
+            if not self.broken and isinstance(read_line(rest), Unread):
+                self.broken = "it ends in the middle of a line"
+            else:
+                yield [rest]
 
     def close(self) -> None:
         self._stream.close()

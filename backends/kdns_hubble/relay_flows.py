@@ -13,6 +13,8 @@ from kdns_hubble.observer import NodeUptime
 from kdns_hubble.requests import flows_request
 from kdns_hubble.wire_flows import read_response
 
+PEERS = ("NODE_CONNECTED", "NODE_UNAVAILABLE")
+"""What a relay says first of all its nodes."""
 NUDGE_S = 0.25
 NUDGED_NODES = 10
 
@@ -55,24 +57,25 @@ class RelayObserver:
         description: str,
         *,
         raw: bool = False,
+        patience_s: float,
         close_way: Callable[[], None] = lambda: None,
     ) -> None:
-        self.description = description
+        self.description, self.patience_s = description, patience_s
         self.read: Callable[[bytes], Response] = partial(read_response, keep_raw=raw)
         self._client, self._filters, self._close_way = client, filters, close_way
         # With --raw all of a flow is wanted.
         self._mask = not raw
-        self.now_ns, self.newest_ns, self._peers = 0, 0, 1
+        self.now_ns = self.newest_ns = self._peers = 0
         self._look()
 
     def _look(self) -> None:
         """Asks for the newest flow of each node: what time it is there, and how many nodes there are. An
         agent's own socket says neither."""
-        for raw in self._client.flows(flows_request(self._filters, number=1, mask=self._mask)):
+        for raw in self._client.flows(flows_request(self._filters, number=1, mask=self._mask), bounded=True):
             response = self.read(raw)
             if isinstance(response, NodeStatus):
                 self.now_ns = self.now_ns or response.time_ns
-                self._peers = max(self._peers, len(response.nodes))
+                self._peers += len(response.nodes) if response.state in PEERS else 0
             elif isinstance(response, Flow):
                 self.newest_ns = max(self.newest_ns, response.time_ns)
 

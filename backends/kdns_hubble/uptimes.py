@@ -34,6 +34,8 @@ class UptimeWatch:
 
     def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns, every_s: float = EVERY_S) -> None:
         self._clock_ns, self._every_s = clock_ns, every_s
+        self._lock = threading.Lock()
+        # When each node started, at the latest.
         self._started: dict[str, int] = {}
         self._young: set[str] = set()
         self._end: WatchEnd | None = None
@@ -47,25 +49,26 @@ class UptimeWatch:
         ).start()
 
     def stop(self) -> None:
-        self._stop.set()
+        with self._lock:
+            self._stop.set()
 
     def take_end(self) -> WatchEnd | None:
         """Why the stream was closed, if that was done here; once."""
         end, self._end = self._end, None
         return end
 
-    def check(self, uptimes: Sequence[NodeUptime]) -> WatchEnd | None:
-        """Why the stream is to be opened again, if it is."""
+    def check(self, uptimes: Sequence[NodeUptime], asked_ns: int) -> WatchEnd | None:
+        """Why the stream is to be opened again, if it is. A node may have said its uptime at any time since
+        `asked_ns`: a relay waits for the slowest of them."""
         now_ns = self._clock_ns()
         restarted: dict[str, int] = {}
         grown = False
         for node in uptimes:
-            started_ns = now_ns - node.uptime_ns
             known_ns = self._started.get(node.name)
-            if known_ns is not None and started_ns > known_ns + SLACK_NS:
+            if known_ns is not None and asked_ns - node.uptime_ns > known_ns + SLACK_NS:
                 restarted[node.name] = node.uptime_ns
-            if known_ns is None or node.name in restarted:
-                self._started[node.name] = started_ns
+            # Each time anew: over hours, clocks drift by more than the slack.
+            self._started[node.name] = now_ns - node.uptime_ns
             if node.uptime_ns < YOUNG_NS:
                 self._young.add(node.name)
             elif node.name in self._young:
@@ -77,15 +80,21 @@ class UptimeWatch:
         wait_s = 0.0
         while not stop.wait(wait_s):
             uptimes: Sequence[NodeUptime] = ()
+            asked_ns = self._clock_ns()
+            failure: WatchEnd | None = None
             try:
                 uptimes = [node for node in observer.uptimes() if node.uptime_ns]
-                end = self.check(uptimes)
             except KdnsError:
-                end = _unanswered(observer)  # one agent that hangs would hold up the uptimes of all
+                failure = _unanswered(observer)  # one agent that hangs would hold up the uptimes of all
             wait_s = max(self._every_s, len(uptimes) / NODES_A_SECOND)
-            if end and not stop.is_set():
-                self._end = end
-                stream.close()
+            with self._lock:
+                # What is learned after `stop` is left for the next stream's watch to learn.
+                end = None if stop.is_set() else failure or self.check(uptimes, asked_ns)
+                if end:
+                    self._end = end
+            if end:
+                # A connection where nobody answers is of no use any more.
+                (observer if end.failure else stream).close()
                 return
 
 
