@@ -25,8 +25,7 @@ POLICY_VERDICT = 5
 """The event type of a policy's verdict on a packet; the drop that may follow is an event of its own."""
 
 _MAX_TIME_NS = 253_402_300_799_999_999_999  # the year 9999
-_ADDRESSES = frozenset({"A", "AAAA"})
-_IN_FULL = _ADDRESSES | {"CNAME"}
+_IN_FULL = frozenset({"A", "AAAA", "CNAME"})
 
 
 class Peer(Struct, gc=False, frozen=True):
@@ -151,9 +150,10 @@ def response(
         message.response_class = "denial" if message.rcode == "NXDOMAIN" else "error"
     else:
         message.response_class = "success" if rrtypes else "denial"
-    message.answers = _answers(message.name, ips, cnames, UNSET if ttl == NO_TTL else ttl, rrtypes)
-    if message.answers is not UNSET or ips:
-        message.resolved_ips = [safe_text(ip) for ip in ips]
+    addresses = [safe_text(ip) for ip in ips]
+    message.answers = _answers(message.name, addresses, cnames, UNSET if ttl == NO_TTL else ttl, rrtypes)
+    if message.answers is not UNSET or addresses:
+        message.resolved_ips = addresses
     return message
 
 
@@ -177,10 +177,9 @@ def _answers(
 ) -> Maybe[list[Answer]]:
     """The chain of names and the addresses of its end: Cilium lets pass only answers in this order, each of
     the name before. Of the TTLs it tells the lowest."""
-    addresses = sum(type_ in _ADDRESSES for type_ in rrtypes)
     if name is UNSET or not _IN_FULL.issuperset(rrtypes):
         return UNSET
-    if addresses != len(ips) or len(rrtypes) - addresses != len(cnames):
+    if rrtypes.count("CNAME") != len(cnames) or len(rrtypes) != len(cnames) + len(ips):
         return UNSET
     answers = []
     next_ip, next_cname = iter(ips), iter(cnames)
@@ -190,5 +189,5 @@ def _answers(
             answers.append(Answer(name, type_, ttl, target))
             name = target
         else:
-            answers.append(Answer(name, type_, ttl, safe_text(next(next_ip))))
+            answers.append(Answer(name, type_, ttl, next(next_ip)))
     return answers

@@ -17,7 +17,7 @@ RING = "HUBBLE_RING_BUFFER"
 _REASONS = {
     "PERF_EVENT_RING_BUFFER": ("ring_full", "the kernel's ring to the Cilium agent was full"),
     "OBSERVER_EVENTS_QUEUE": ("queue", "Hubble's queue of events was full"),
-    RING: ("hubble_ring", "before it was read"),
+    RING: ("hubble_ring", "Hubble's ring was overwritten before it was read"),
 }
 _STATES = {
     "NODE_CONNECTED": ("node_connected", "flows come again"),
@@ -71,7 +71,7 @@ class Losses:
 
     def due(self, now_ns: int | None) -> list[Record]:
         """The losses since the last time, if that is a second ago; all of them at the end (None)."""
-        if now_ns is not None and now_ns - self._told_ns < TELL_NS:
+        if not (self._lost or self._short) or (now_ns is not None and now_ns - self._told_ns < TELL_NS):
             return []
         self._told_ns = now_ns or 0
         records: list[Record] = [

@@ -160,17 +160,18 @@ def _message(raw: bytes) -> DecodedMessage | None:
         return None
     dns = l7.dns
     if l7.type == pb.RESPONSE:
+        # Protobuf's own lists are slow to look at more than once.
         message = response(
             dns.query,
-            dns.qtypes,
+            dns.qtypes[:1],
             rcode=dns.rcode,
-            ips=dns.ips,
-            cnames=dns.cnames,
+            ips=dns.ips[:],
+            cnames=dns.cnames[:],
             ttl=dns.ttl,
-            rrtypes=dns.rrtypes,
+            rrtypes=dns.rrtypes[:],
         )
     else:
-        message = question(dns.query, dns.qtypes)
+        message = question(dns.query, dns.qtypes[:1])
     _messages.put(raw, message)
     return message
 
