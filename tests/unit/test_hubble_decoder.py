@@ -9,10 +9,9 @@ from conftest import Golden
 from msgspec import UNSET, json, to_builtins
 
 from kdns_hubble.flow_decoder import FlowDecoder
-from kdns_hubble.flows import NodeStatus, Unread
-from kdns_hubble.losses import Phase
+from kdns_hubble.flows import Unread
 from kdns_hubble.wire_flows import read_response
-from kubectl_kdns.model import Lookup, Notice
+from kubectl_kdns.model import Lookup
 from support.hubble_flows import START_NS, enveloped, request, response
 from support.hubble_script import MS, script, told, told_all
 
@@ -319,84 +318,6 @@ def test_golden(golden: Golden, options: dict[str, bool]) -> None:
     records = [*source.feed(flows), *source.feed([Unread("of a kind that this kdns does not know")])]
     records += source.finish()
     golden(f"hubble/{'-'.join(['records', *options])}.jsonl", json.Encoder().encode_lines(records).decode())
-
-
-def test_losses_are_told_once_a_second() -> None:
-    source = decoder()
-    lost = "0 lost of=HUBBLE_RING_BUFFER"
-    now_ns = START_NS
-    assert told_all(source.feed(script(lost), now_ns)) == "loss hubble_ring 1"
-    assert source.feed(script("; ".join([lost] * 999)), now_ns + S - 1) == []
-    assert told_all(source.advance(now_ns + S)) == "loss hubble_ring 999"
-    assert source.advance(now_ns + 3 * S) == []
-
-
-def test_a_loss_is_told_at_once_when_the_last_one_is_long_ago() -> None:
-    source = decoder()
-    assert source.advance(START_NS) == []
-    [loss] = source.feed(script("0 lost of=HUBBLE_RING_BUFFER"), START_NS + 100 * MS)
-    assert to_builtins(loss)["message"] == (
-        "Hubble's ring was overwritten before it was read; flows of any kind are counted, not only DNS"
-    )
-
-
-def test_what_an_overwritten_ring_means() -> None:
-    """In a history that it does not reach back; when a stream begins, nothing."""
-    source = decoder(since_ns=START_NS - 60 * S)
-    source.begin(Phase.HISTORY)
-    ring = "0 lost of=HUBBLE_RING_BUFFER; 1 lost of=HUBBLE_RING_BUFFER; 1 lost of=HUBBLE_RING_BUFFER node=n2"
-    records = source.feed(script(ring)) + source.advance(START_NS)
-    assert [to_builtins(record) for record in records] == [
-        {
-            "apiVersion": "kdns/v1",
-            "kind": "loss",
-            "time": "2026-11-18T11:06:40.124456789Z",
-            "backend": "hubble",
-            "node": node,
-            "reason": "hubble_ring",
-            "unit": "flows",
-            "from": "2026-11-18T11:05:40.123456789Z",
-            "message": "its ring does not reach back as far as was asked for",
-        }
-        for node in ("kdns-n1", "n2")
-    ]
-    source.begin(Phase.CATCHING_UP)
-    assert source.feed(script(ring)) + source.advance(START_NS + 2 * S) == []
-    source.begin(Phase.LIVE)
-    assert told_all(source.feed(script(ring)) + source.advance(START_NS + 4 * S)) == (
-        "loss hubble_ring 2; loss hubble_ring 1"
-    )
-
-
-def test_a_history_without_a_beginning_reaches_back_far_enough() -> None:
-    source = decoder()
-    source.begin(Phase.HISTORY)
-    assert source.feed(script("0 lost of=HUBBLE_RING_BUFFER")) + source.finish() == []
-
-
-def test_what_was_lost_before_the_time_asked_for_is_no_news() -> None:
-    assert run("0 lost; 5 lost count=2; 6 lost of=HUBBLE_RING_BUFFER", since_ns=START_NS + 5 * MS) == (
-        "loss queue 2; loss hubble_ring 1"
-    )
-
-
-def test_a_loss_says_from_when_to_when() -> None:
-    record = only(
-        "0 lost of=HUBBLE_RING_BUFFER; 700 lost of=HUBBLE_RING_BUFFER; 300 lost of=HUBBLE_RING_BUFFER"
-    )
-    assert (record["from"][-10:], record["until"][-10:]) == ("123456789Z", "823456789Z")
-    assert (record["count"], record["node"], record["unit"]) == (3, "kdns-n1", "flows")
-
-
-def test_a_state_of_the_future_is_told_as_it_is() -> None:
-    odd = NodeStatus(START_NS, "{0} {x}", ("n1", ""), "why")
-    assert [record.message for record in decoder().feed([odd])] == [  # type: ignore[union-attr]
-        "n1: {0} {x}: why",
-        "a node: {0} {x}: why",
-    ]
-    assert decoder().feed([NodeStatus(0, "NODE_ERROR", (), "bad regexp")]) == [
-        Notice(backend="hubble", code="node_error", message="a node: its flows stopped: bad regexp")
-    ]
 
 
 def test_time_goes_on_while_nothing_comes() -> None:
