@@ -12,6 +12,8 @@ from kdns_hubble.flows import Response
 from kdns_hubble.observer import FlowStream
 
 MAX_WAITING = 4096
+LARGE_BYTES = 1 << 16
+"""Of responses that are larger, none waits while another one does."""
 MAX_TAKEN = 512
 FULL_WAIT_S = 0.002
 
@@ -67,8 +69,9 @@ class Pump:
             for batch in self._stream:
                 if batch:
                     waiting.put(batch)
-                while waiting.qsize() > MAX_WAITING and not self._closed:
-                    time.sleep(FULL_WAIT_S)
+                    room = MAX_WAITING if len(batch[0]) < LARGE_BYTES else 0
+                    while waiting.qsize() > room and not self._closed:
+                        time.sleep(FULL_WAIT_S)
         except BaseException as error:  # noqa: BLE001 - the reader must hear of it, whatever it is
             self._failure = error
         waiting.put(None)
