@@ -84,7 +84,8 @@ class Backend(Protocol):
 
     def probe(self, cluster: Cluster, options: Mapping[str, Any]) -> Probe:
         """Only reads; never raises for what the cluster lacks, that is its answer. Raises ClusterError when
-        the cluster cannot be asked: not reached, or login refused."""
+        the cluster cannot be asked: not reached, or login refused. `options` are the backend's own flags, and
+        `namespaces`, those of the clients that are wanted (none: all)."""
 
     def plan(self, filter_: Filter) -> Plan: ...
 

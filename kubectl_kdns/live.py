@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from kubectl_kdns.backend import Backend, Probe, Source, backend_infos, load_backend, own_backends
 from kubectl_kdns.change import Change, TemporaryChange, confirm
 from kubectl_kdns.errors import BackendError, KdnsError
-from kubectl_kdns.filter import Filter
+from kubectl_kdns.filter import Filter, implied_values
 from kubectl_kdns.kube import Cluster, connect
 from kubectl_kdns.kube.feed import DirectoryFeed
 from kubectl_kdns.pipeline import Stop, take_signals
@@ -37,7 +37,7 @@ def run_live(request: StreamRequest, filter_: Filter, printer: Printer, stack: E
     change = prepare_change(request, cluster, printer)
     if request.change and change is None:
         return 0
-    backends = chosen_backends(request, cluster, printer)
+    backends = chosen_backends(request, filter_, cluster, printer)
     if change is None:
         stack.callback(warn_of_leftovers(cluster, printer))
     scope = replace(request.scope(), cluster=cluster, directory=feed.directory)
@@ -81,15 +81,20 @@ def take_back(temporary: TemporaryChange, printer: Printer) -> None:
         restore()
 
 
-def chosen_backends(request: StreamRequest, cluster: Cluster, printer: Printer) -> list[Backend]:
-    """The backends that were named, or the first that can work here without a change to the cluster."""
+def chosen_backends(
+    request: StreamRequest, filter_: Filter, cluster: Cluster, printer: Printer
+) -> list[Backend]:
+    """The backends that were named, or the first that can work here without a change to the cluster, for the
+    namespaces that are wanted."""
     if request.backends:
         return [load_backend(name) for name in request.backends]
+    namespaces = implied_values(filter_.expr, "client.namespace")
+    options = {**request.options, "namespaces": sorted(map(str, namespaces or ()))}
     probes: dict[str, Probe] = {}
     for name, info in backend_infos().items():
         if info.live:
             backend = load_backend(name)
-            probe = probes[name] = backend.probe(cluster, request.options)
+            probe = probes[name] = backend.probe(cluster, options)
             if probe.usable:
                 printer.status(f"backend {name}: {probe.evidence}")
                 return [backend]

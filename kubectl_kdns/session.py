@@ -221,8 +221,9 @@ class Recorded:
 def _unknown_kind(item: Input) -> InputError:
     return InputError(
         f"{item.name}: of no kind that kdns knows",
-        cause="not a CoreDNS log, not kdns JSON lines, not pcap or pcapng",
-        hint="--corefile FILE or --log-format FORMAT, if it is a CoreDNS log of a format of its own",
+        cause="not a CoreDNS log, not Hubble's or kdns's JSON lines, not pcap or pcapng",
+        hint="--corefile FILE or --log-format FORMAT for a CoreDNS log of a format of its own; for Hubble,\n"
+        "     record with: hubble observe --protocol dns -o jsonpb",
     )
 
 

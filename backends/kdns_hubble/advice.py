@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kdns_hubble.visibility import look
+from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import KdnsError
 from kubectl_kdns.kube import Cluster
 
@@ -17,7 +18,8 @@ def advice(cluster: Cluster | None, namespaces: Sequence[str]) -> str:
         visibility = look(cluster, namespaces)
     except KdnsError as error:
         return f"no DNS flow: whose DNS is visible is not known: {error.what}"
-    text = f"no DNS flow: {visibility.evidence}"
+    where = f"namespace {', '.join(map(safe_text, namespaces))}: " if namespaces else ""
+    text = f"no DNS flow: {where}{visibility.evidence}"
     if visibility.covered:
-        text += ", and nobody of them has asked"
+        text += ", and nobody of them has asked in this time"
     return f"{text}. Try: {visibility.fix}" if visibility.fix else text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from weakref import WeakSet
@@ -202,6 +202,9 @@ class AgentsObserver:
 
     def follow(self, since_ns: int | None) -> AgentsStream:
         return self._stream(partial(self._arguments, since_ns, None, True), follow=True)
+
+    def reach(self) -> Mapping[str, int]:
+        return {}  # `hubble observe` does not tell
 
     def uptimes(self) -> Sequence[NodeUptime]:
         """A restarted agent ends its stream; asking for a relay is all there is to do."""

@@ -6,7 +6,7 @@ Either can be switched off. Only the verdict names the policy.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from msgspec import UNSET
@@ -29,13 +29,21 @@ class PacketDrops:
         # Verdicts that wait for their drop, all in order, and by the packet's ends.
         self._held: deque[tuple[Flow, Drop]] = deque()
         self._by_ends: dict[Ends, deque[Flow]] = {}
+        # Those that were told alone, when: the other of the two may come late, or before it, through a relay.
+        self._alone: OrderedDict[tuple[Ends, bool], int] = OrderedDict()
 
     def add(self, flow: Flow, drop: Drop) -> list[Record]:
         """A dropped packet to a DNS server."""
         ends = _ends(flow)
+        other_ns = self._alone.get((ends, not drop.is_verdict))
+        if other_ns is not None and abs(flow.time_ns - other_ns) < HOLD_NS:
+            del self._alone[ends, not drop.is_verdict]
+            return []
         if not drop.is_verdict:
             verdict = self._take(ends)
-            policy = verdict.drop.policy if verdict and verdict.drop else UNSET
+            if verdict is None:
+                return [self._tell_alone(flow, drop)]
+            policy = verdict.drop.policy if verdict.drop else UNSET
             return [self._tell(flow, drop, drop.policy or policy)]
         self._held.append((flow, drop))
         self._by_ends.setdefault(ends, deque()).append(flow)
@@ -59,7 +67,13 @@ class PacketDrops:
         if self._by_ends.get(ends, (None,))[0] is not flow:
             return []  # its drop has come
         self._take(ends)
-        return [self._tell(flow, drop, drop.policy)]
+        return [self._tell_alone(flow, drop)]
+
+    def _tell_alone(self, flow: Flow, drop: Drop) -> Record:
+        self._alone[_ends(flow), drop.is_verdict] = flow.time_ns
+        if len(self._alone) > MAX_HELD:
+            self._alone.popitem(last=False)
+        return self._tell(flow, drop, drop.policy)
 
     def _take(self, ends: Ends) -> Flow | None:
         waiting = self._by_ends.get(ends)

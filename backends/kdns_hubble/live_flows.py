@@ -35,6 +35,7 @@ OVERLAP_NS = 2 * NS_PER_S
 SKEW_NS = 60 * NS_PER_S
 """How far nodes' clocks may be behind this machine's, where only it tells the time."""
 START_NS = NS_PER_S // 2
+SLACK_NS = NS_PER_S
 QUIET_S = 10.0
 CATCH_UP_S = 2.0
 HEARTBEAT_S = 0.2
@@ -73,6 +74,7 @@ class LiveFlows:
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._advise = advise
+        self._advised = threading.Lock()
         self._advisor = threading.Timer(QUIET_S, self._tell_why_nothing)
         self._advisor.daemon, self._advisor.name = True, "hubble-advice"
         self._told: queue.SimpleQueue[Record] = queue.SimpleQueue()
@@ -114,30 +116,33 @@ class LiveFlows:
             if self._scope.history:
                 since_ns = now_ns - OVERLAP_NS if now_ns else self._clock_ns() - SKEW_NS
                 yield from self._history()
-                yield []
             if self._closed.is_set():
                 pass
             elif self._scope.follow:
+                yield []
                 self._advisor.start()
                 since_ns, missing = self._again(since_ns)
                 yield missing
                 yield from self._follow(since_ns)
-            else:
-                self._tell_why_nothing()
+            self._tell_why_nothing()
             yield [*self._take_told(), *self._decoder.finish()]
         finally:
             self.close()
 
     def _tell_why_nothing(self) -> None:
+        """Once: when nothing has come for a while, or at the end."""
+        if self._decoder.new_flows or not self._advised.acquire(blocking=False):
+            return
+        text = self._advise()
         if not self._decoder.new_flows:
-            text = self._advise()
-            if not self._decoder.new_flows:
-                self._told.put(self._notice("nothing_seen", text))
+            self._told.put(self._notice("nothing_seen", text))
 
     def _history(self) -> Iterator[list[Record]]:
         """In order of time; never an empty batch, which would say that the history is over."""
         order = TimeOrder()
-        self._decoder.begin(Phase.HISTORY)
+        self._decoder.begin(Phase.LOOKING_BACK)
+        if missing := self._out_of_reach():
+            yield missing
         try:
             for records in self._remembered():
                 if ready := order.add(records):
@@ -146,6 +151,26 @@ class LiveFlows:
             yield order.rest()
             raise
         yield order.rest()
+
+    def _out_of_reach(self) -> list[Record]:
+        """What nobody remembers any more of the time that was asked for."""
+        since_ns = self._scope.since_ns
+        if not since_ns:
+            return []
+        try:
+            reach = self._observer.reach()
+        except KdnsError as error:
+            return [
+                self._notice("reach_unknown", f"how far back Hubble's rings reach is not known: {error.what}")
+            ]
+        text = (
+            "what happened before is not remembered: the ring begins later, or the Cilium agent started later"
+        )
+        return [
+            self._missing(since_ns, begins_ns, text, reason="hubble_ring", node=node)
+            for node, begins_ns in sorted(reach.items())
+            if begins_ns > since_ns + SLACK_NS
+        ]
 
     def _remembered(self) -> Iterator[list[Record]]:
         since_ns, last = self._scope.since_ns, self._last
@@ -237,7 +262,7 @@ class LiveFlows:
         decoder = self._decoder
         nudge = Nudge(observer, pump.put)
         self._watch.start(observer, stream)
-        decoder.begin(Phase.CATCHING_UP)
+        decoder.begin(Phase.LOOKING_BACK)
         live_from_s = time.monotonic() + CATCH_UP_S
         heard = False
         try:
@@ -325,11 +350,20 @@ class LiveFlows:
                 told.append(self._told.get_nowait())
         return told
 
-    def _missing(self, from_ns: int | None, until_ns: int, message: str) -> Loss:
+    def _missing(
+        self,
+        from_ns: int | None,
+        until_ns: int,
+        message: str,
+        *,
+        reason: str = "disconnected",
+        node: str = "",
+    ) -> Loss:
         return Loss(
             time=format_time(until_ns),
             backend=NAME,
-            reason="disconnected",
+            node=node or UNSET,
+            reason=reason,
             unit="flows",
             from_=format_time(from_ns) if from_ns else UNSET,
             until=format_time(until_ns),

@@ -15,9 +15,9 @@ from kubectl_kdns.times import NS_PER_S, format_time
 TELL_NS = NS_PER_S
 RING = "HUBBLE_RING_BUFFER"
 _REASONS = {
-    "PERF_EVENT_RING_BUFFER": ("ring_full", "the kernel's ring to the Cilium agent was full"),
-    "OBSERVER_EVENTS_QUEUE": ("queue", "Hubble's queue of events was full"),
-    RING: ("hubble_ring", "Hubble's ring was overwritten before it was read"),
+    "PERF_EVENT_RING_BUFFER": ("ring_full", "that of the kernel, for the Cilium agent"),
+    "OBSERVER_EVENTS_QUEUE": ("queue", "Hubble's own, of events"),
+    RING: ("hubble_ring", "before it was read"),
 }
 _STATES = {
     "NODE_CONNECTED": ("node_connected", "flows come again"),
@@ -28,13 +28,12 @@ _STATES = {
 
 
 class Phase(Enum):
-    """What is read, which says what an overwritten ring means: LIVE, that flows were lost; HISTORY, that the
-    ring does not reach back to `since_ns`; CATCHING_UP, nothing: the stream begins at the last flow of its
-    kind before it was opened, which in a full ring may be the oldest of all."""
+    """What is read, which says what an overwritten ring means: LIVE, that flows were lost; LOOKING_BACK,
+    nothing: a stream begins at the last flow of its kind before the time that was asked for, and where there
+    is none at the oldest of all, which is overwritten just then."""
 
     LIVE = "live"
-    HISTORY = "history"
-    CATCHING_UP = "catching up"
+    LOOKING_BACK = "looking back"
 
 
 class Losses:
@@ -51,8 +50,6 @@ class Losses:
         self._seen = Seen(4096)
         self._states: dict[str, str] = {}
         self._lost: dict[tuple[str, str], tuple[int, int, int]] = {}
-        # Nodes whose ring does not reach back, and when that was noticed.
-        self._short: dict[str, int] = {}
         self._told_ns = 0
 
     def add(self, response: Response, now_ns: int) -> list[Record]:
@@ -71,22 +68,10 @@ class Losses:
 
     def due(self, now_ns: int | None) -> list[Record]:
         """The losses since the last time, if that is a second ago; all of them at the end (None)."""
-        if not (self._lost or self._short) or (now_ns is not None and now_ns - self._told_ns < TELL_NS):
+        if not self._lost or (now_ns is not None and now_ns - self._told_ns < TELL_NS):
             return []
         self._told_ns = now_ns or 0
-        records: list[Record] = [
-            Loss(
-                time=_time(time_ns),
-                backend=NAME,
-                node=node or UNSET,
-                reason="hubble_ring",
-                unit="flows",
-                from_=_time(self._since_ns),
-                message="its ring does not reach back as far as was asked for",
-            )
-            for node, time_ns in self._short.items()
-        ]
-        self._short.clear()
+        records: list[Record] = []
         for (node, source), (count, from_ns, until_ns) in self._lost.items():
             reason, words = _REASONS.get(source, ("hubble_ring", f"Hubble lost them ({source})"))
             records.append(
@@ -109,8 +94,6 @@ class Losses:
         if lost.time_ns and lost.time_ns < self._since_ns:
             return
         if lost.source == RING and self.phase is not Phase.LIVE:
-            if self.phase is Phase.HISTORY and self._since_ns:
-                self._short[lost.node] = lost.time_ns
             return
         if lost.source != RING and not self._seen.is_new(
             f"{lost.node} {lost.source} {lost.time_ns} {lost.count}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -67,6 +67,9 @@ class Observer(Protocol):
 
     def follow(self, since_ns: int | None) -> FlowStream:
         """What is remembered from `since_ns` on (None: nothing), and what comes, without delay."""
+
+    def reach(self) -> Mapping[str, int]:
+        """From when on each node remembers its flows, as far as is known; nanoseconds since the epoch."""
 
     def check(self) -> None:
         """Raises KdnsError when nobody answers within the time for a connection, or somebody better would."""

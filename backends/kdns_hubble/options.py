@@ -79,7 +79,10 @@ class HubbleOptions(Struct, frozen=True):
         flag = next((flag for name, flag in _TLS_FLAGS if getattr(self, name)), "")
         if flag and not tls:
             cause = "--hubble-tls is off" if self.tls is False else f"{called} speaks plain text"
-            raise UsageError(f"{flag} is for TLS, and {cause}", hint="--hubble-tls on")
+            raise UsageError(
+                f"{flag} is for TLS, and {cause}",
+                hint=f"leave out {flag}; or --hubble-tls on, if it does speak TLS",
+            )
         return tls
 
 

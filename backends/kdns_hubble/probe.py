@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from kdns_hubble.cilium import CiliumState, find_cilium
 from kdns_hubble.dial import Dialer
 from kdns_hubble.discover import Relay, find_relay
@@ -22,14 +24,18 @@ _HELM = "helm upgrade cilium cilium/cilium -n {} --reuse-values --set {}"
 
 
 def probe(cluster: Cluster, flags: Mapping[str, Any]) -> Probe:
-    """Only reads. Raises ClusterError when the cluster cannot be asked, UsageError for unfit flags."""
+    """Only reads. `flags` may have the `namespaces` that are wanted (none: all).
+
+    Raises ClusterError when the cluster cannot be asked, UsageError for unfit flags.
+    """
     options = HubbleOptions.of(flags)
+    namespaces: tuple[str, ...] = tuple(flags.get("namespaces") or ())
     try:
         if options.server:
-            return _seen(cluster, options, f"--hubble-server {options.server}")
+            return _seen(cluster, options, namespaces, f"--hubble-server {options.server}")
         relay = find_relay(cluster, options.namespace).relay
         cilium = find_cilium(cluster)
-        return _obstacle(cilium, relay) or _seen(cluster, options, _where(cilium, relay))
+        return _obstacle(cilium, relay) or _seen(cluster, options, namespaces, _where(cilium, relay))
     except KdnsError as error:
         if isinstance(error, ClusterError) and error.status in (0, 401):
             raise  # nobody can tell: the cluster was not reached, or does not know us
@@ -40,8 +46,12 @@ def _obstacle(cilium: CiliumState, relay: Relay | None) -> Probe | None:
     """What keeps Hubble from showing any DNS, before anybody has asked it."""
     namespace = cilium.namespace or "kube-system"
     if not cilium.present and relay is None:
-        denied = f" ({cilium.denied[0]})" if cilium.denied else ""
-        return Probe(False, f"no Cilium was found in this cluster{denied}")
+        if cilium.denied:
+            what = f"whether there is Cilium cannot be told: {cilium.denied[0]}"
+            return Probe(
+                False, what, "kubectl kdns backends hubble --rbac (what an administrator has to grant)"
+            )
+        return Probe(False, "no Cilium was found in this cluster")
     if cilium.flavour == "gke":
         return Probe(False, "GKE's Dataplane V2 has no DNS visibility: Google leaves Cilium's L7 proxy out")
     if cilium.hubble is False:
@@ -63,10 +73,12 @@ def _where(cilium: CiliumState, relay: Relay | None) -> str:
     return f"{version}, hubble-relay {relay}" if relay else f"{version}, no hubble-relay (agents by exec)"
 
 
-def _seen(cluster: Cluster, options: HubbleOptions, where: str) -> Probe:
+def _seen(cluster: Cluster, options: HubbleOptions, namespaces: tuple[str, ...], where: str) -> Probe:
     """Whether a DNS flow has been seen, which proves it; else whose DNS is visible by the policies."""
     newest_ns, now_ns = 0, time.time_ns()
-    observer = Dialer(cluster, options, [DNS], raw=False)()
+    pods = tuple(f"{namespace}/" for namespace in namespaces)
+    wanted = [replace(DNS, source_pod=pods), replace(DNS, destination_pod=pods)] if pods else [DNS]
+    observer = Dialer(cluster, options, wanted, raw=False)()
     try:
         newest_ns, now_ns = observer.newest_ns, observer.now_ns or now_ns
     finally:
@@ -74,7 +86,7 @@ def _seen(cluster: Cluster, options: HubbleOptions, where: str) -> Probe:
     if newest_ns:
         ago = format_duration(max(now_ns - newest_ns, 0) // NS_PER_S * NS_PER_S)
         return Probe(True, f"{where}; the last DNS flow was seen {ago} ago{_shown(cluster)}")
-    visibility = look(cluster)
+    visibility = look(cluster, namespaces)
     if visibility.covered:
         return Probe(True, f"{where}; {visibility.evidence}; nobody has asked lately")
     return Probe(False, f"{where}; {visibility.evidence}", visibility.fix)

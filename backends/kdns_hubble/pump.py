@@ -14,7 +14,10 @@ from kdns_hubble.observer import FlowStream
 MAX_WAITING = 4096
 LARGE_BYTES = 1 << 16
 """Of responses that are larger, none waits while another one does."""
-MAX_TAKEN = 512
+MAX_TAKEN = 2048
+GATHER_S = 0.01
+"""Two threads that want the interpreter at once wait for each other most of the time: so one reads a while,
+then the other decodes all of it. (Measured: 14.7 k flows/s without, 24 to 27 k with.)"""
 FULL_WAIT_S = 0.002
 
 
@@ -39,6 +42,8 @@ class Pump:
         raws: list[bytes] = []
         with suppress(queue.Empty):
             batch = self._queue.get(timeout=timeout_s)
+            if batch is not None and self._queue.qsize() < MAX_TAKEN:
+                time.sleep(GATHER_S)
             while batch is not None:
                 raws += batch
                 if len(raws) >= MAX_TAKEN:

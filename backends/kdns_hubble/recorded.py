@@ -122,7 +122,8 @@ class RecordedFlows:
             text = f"{self._lines.broken}. All before it was read"
             yield Loss(time=time, backend=NAME, reason="truncated", unit="lines", message=text)
         counters = decoder.counters
-        if counters["flows"] and not counters.get("queries") and not counters.get("responses"):
+        of_dns = ("queries", "responses", "queries_denied", "packets_dropped")
+        if counters["flows"] and not any(counters.get(name) for name in of_dns):
             yield Notice(
                 time=time,
                 backend=NAME,

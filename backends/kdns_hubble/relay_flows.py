@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from kdns_hubble import hubble_pb2 as pb
 from kdns_hubble.client import FlowsCall, HubbleClient
 from kdns_hubble.flow_filter import FlowFilter
-from kdns_hubble.flows import Flow, NodeStatus, Response
+from kdns_hubble.flows import Flow, NodeStatus, Response, node_name
 from kdns_hubble.observer import NodeUptime
 from kdns_hubble.requests import flows_request
 from kdns_hubble.wire_flows import read_response
@@ -74,6 +74,10 @@ class RelayObserver:
         for raw in self._client.flows(flows_request(self._filters, number=1, mask=self._mask), bounded=True):
             response = self.read(raw)
             if isinstance(response, NodeStatus):
+                if self._mask and "fieldmask" in response.message:
+                    self._mask = False  # of a version that lacks one of our fields: all of them, then
+                    self._look()
+                    return
                 self.now_ns = self.now_ns or response.time_ns
                 self._peers += len(response.nodes) if response.state in PEERS else 0
             elif isinstance(response, Flow):
@@ -96,6 +100,20 @@ class RelayObserver:
         return self._stream(
             flows_request(self._filters, since_ns=since_ns, follow=True, number=number, mask=self._mask)
         )
+
+    def reach(self) -> Mapping[str, int]:
+        nodes = self._client.nodes()
+        reach: dict[str, int] = {}
+        for node in nodes.nodes if nodes else ():
+            # A ring that is not full has all since its agent started.
+            if node.uptime_ns and node.num_flows < node.max_flows:
+                reach[node_name(node.name)] = self.now_ns - node.uptime_ns
+        oldest = flows_request((), number=1, first=True, mask=self._mask)
+        for raw in self._client.flows(oldest, bounded=True):
+            response = self.read(raw)
+            if isinstance(response, Flow):
+                reach.setdefault(response.node, response.time_ns)
+        return reach
 
     def check(self) -> None:
         self._client.connect()

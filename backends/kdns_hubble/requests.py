@@ -29,6 +29,9 @@ FIELD_MASK = (
     "is_reply",
     "drop_reason_desc",
     "egress_denied_by",
+    "ingress_denied_by",
+    "event_type.type",
+    "traffic_direction",
 )
 """What kdns reads of a Flow, as paths of flow.proto. A server refuses the request for a path that it does not
 know. Cilium has obeyed `field_mask` since 1.16, which has all of these; older servers send whole flows."""

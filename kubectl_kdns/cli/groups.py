@@ -180,7 +180,7 @@ class StreamOptions(Options):
     )
     messages: bool = flag(
         "--messages",
-        help="Show queries and responses one by one instead of lookups (packets only)",
+        help="Show each query and response too, beside the lookup they make (packets and Hubble)",
         default=False,
     )
     all_sightings: bool = flag(

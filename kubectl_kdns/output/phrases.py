@@ -184,6 +184,8 @@ def _why(loss: Loss) -> str:
 
 
 def _when(loss: Loss, clock: Clock) -> str:
+    if loss.from_ and loss.from_ == loss.until:
+        return f", at {clock.text(loss.from_)}"
     if loss.from_ and loss.until:
         return f", between {clock.text(loss.from_)} and {clock.text(loss.until)}"
     if loss.from_:
