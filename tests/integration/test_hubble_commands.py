@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +19,9 @@ from support.api_server import ApiServer
 from support.cilium_cluster import fill
 from support.hubble_certificates import RelayCertificates
 from support.hubble_flows import CLIENT, denied, request, response
+from support.hubble_forward import put_relay
 from support.hubble_live import exchange
 from support.hubble_server import HubbleServer, Stall
-from support.websocket_server import WebSocketPeer
 
 HUBBLE = ("trace", "--backend", "hubble")
 PAST = (*HUBBLE, "--no-follow", "-o", "json", "--summary", "none")
@@ -87,57 +85,9 @@ def flags(server: HubbleServer) -> tuple[str, str]:
 
 
 def with_relay(api: ApiServer, hubble: HubbleServer) -> None:
-    """Cilium with a ready relay, whose port leads to `hubble`."""
+    """Cilium with a ready relay."""
     fill(api)
-    labels = {"k8s-app": "hubble-relay"}
-    api.put(
-        {
-            "kind": "Service",
-            "metadata": {"name": "hubble-relay", "namespace": "kube-system", "labels": labels},
-            "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": 4245}]},
-        }
-    )
-    put_relay(api, "hubble-relay-1")
-    api.websocket("/portforward$", forward(hubble.port))
-
-
-def put_relay(api: ApiServer, name: str) -> None:
-    conditions = [{"type": "Ready", "status": "True"}]
-    metadata = {"name": name, "namespace": "kube-system", "labels": {"k8s-app": "hubble-relay"}}
-    status = {"phase": "Running", "conditions": conditions}
-    api.put({"kind": "Pod", "metadata": metadata, "spec": {"nodeName": "kdns-n1"}, "status": status})
-
-
-def forward(port: int) -> Any:
-    """A kubelet that forwards to that port of this machine."""
-
-    def serve(peer: WebSocketPeer) -> None:
-        peer.accept("v4.channel.k8s.io")
-        head = (4245).to_bytes(2, "little")
-        peer.send(0, head)
-        peer.send(1, head)
-        with socket.create_connection(("127.0.0.1", port)) as behind:
-
-            def down() -> None:
-                try:
-                    while data := behind.recv(65536):
-                        peer.send(0, data)
-                    peer.close()
-                except OSError:
-                    pass  # the client has gone
-
-            pump = threading.Thread(target=down, daemon=True)
-            pump.start()
-            try:
-                while True:
-                    channel, data = peer.message()
-                    if channel == 0:
-                        behind.sendall(data)
-            except (EOFError, OSError):
-                behind.shutdown(socket.SHUT_RDWR)
-            pump.join()
-
-    return serve
+    put_relay(api, hubble)
 
 
 # What is shown
@@ -236,7 +186,7 @@ def test_a_relay_pod_that_is_replaced(environ: dict[str, str], api: ApiServer, h
         hubble.wait_for(lambda: any(r.follow for r in hubble.requests), timeout_s=20)
         exchange(hubble, "kdns-n1", "before.test")
         lines = [json.loads(process.stdout.readline())]
-        put_relay(api, "hubble-relay-2")
+        put_relay(api, hubble, pod="hubble-relay-2")
         api.delete("Pod", "hubble-relay-1", "kube-system")
         hubble.cut()
         exchange(hubble, "kdns-n2", "after.test")
