@@ -141,8 +141,6 @@ class LiveFlows:
         """In order of time; never an empty batch, which would say that the history is over."""
         order = TimeOrder()
         self._decoder.begin(Phase.LOOKING_BACK)
-        if missing := self._out_of_reach():
-            yield missing
         try:
             for records in self._remembered():
                 if ready := order.add(records):
@@ -150,6 +148,8 @@ class LiveFlows:
         except KdnsError:
             yield order.rest()
             raise
+        if missing := self._out_of_reach():
+            yield missing
         yield order.rest()
 
     def _out_of_reach(self) -> list[Record]:

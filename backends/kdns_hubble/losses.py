@@ -15,9 +15,9 @@ from kubectl_kdns.times import NS_PER_S, format_time
 TELL_NS = NS_PER_S
 RING = "HUBBLE_RING_BUFFER"
 _REASONS = {
-    "PERF_EVENT_RING_BUFFER": ("ring_full", "that of the kernel, for the Cilium agent"),
-    "OBSERVER_EVENTS_QUEUE": ("queue", "Hubble's own, of events"),
-    RING: ("hubble_ring", "before it was read"),
+    "PERF_EVENT_RING_BUFFER": ("ring_full", "the kernel's ring to the Cilium agent was full"),
+    "OBSERVER_EVENTS_QUEUE": ("queue", "Hubble's queue of events was full"),
+    RING: ("hubble_ring", "Hubble's ring was overwritten before it was read"),
 }
 _STATES = {
     "NODE_CONNECTED": ("node_connected", "flows come again"),

@@ -28,6 +28,9 @@ _LOSS_REASONS = {
     "fragment": "IP fragments",
 }
 
+# Which ring, which queue: the backends' messages say it all.
+_TOLD_IN_FULL = ("ring_full", "hubble_ring", "queue")
+
 
 def address(ip: Maybe[str], port: Maybe[int]) -> str:
     """`10.0.0.10`, `10.0.0.10:5353`, `[fd00::a]:5353`: the port only where it is not DNS's own."""
@@ -180,6 +183,8 @@ def _where(record: Loss | Notice) -> str:
 
 def _why(loss: Loss) -> str:
     reason = _LOSS_REASONS.get(loss.reason, loss.reason.replace("_", " ")) if loss.reason else ""
+    if loss.message and loss.reason in _TOLD_IN_FULL:
+        reason = ""
     return "".join(f": {words}" for words in (reason, loss.message) if words)
 
 

@@ -46,7 +46,9 @@ def test_a_loss_is_told_at_once_when_the_last_one_is_long_ago() -> None:
     source = decoder()
     assert source.advance(START_NS) == []
     [loss] = source.feed(script("0 lost of=HUBBLE_RING_BUFFER"), START_NS + 100 * MS)
-    assert to_builtins(loss)["message"] == ("before it was read; flows of any kind are counted, not only DNS")
+    assert to_builtins(loss)["message"] == (
+        "Hubble's ring was overwritten before it was read; flows of any kind are counted, not only DNS"
+    )
 
 
 def test_what_an_overwritten_ring_means() -> None:
