@@ -67,7 +67,10 @@ class Source(Protocol):
     `close` may be called from any thread, more than once; iteration then ends soon, after the rest.
     `counters` are figures for the summary (lines_read, lines_not_queries, ...), valid at any time.
     `description` says what is read ("the logs of 2 CoreDNS pods"), once iteration has begun at the latest.
+    `in_history` is True while it is known that more of the past is to come.
     """
+
+    in_history: bool
 
     @property
     def description(self) -> str: ...

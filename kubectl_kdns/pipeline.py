@@ -189,7 +189,7 @@ class Pipeline:
             else:
                 self._release_history()
                 self._show_sightings()
-        self._release_history()
+        self._release_history(at_end=True)
         self._show_sightings()
         return failure
 
@@ -238,8 +238,9 @@ class Pipeline:
                 self._held_live.append(record)
         self._show(rest)
 
-    def _release_history(self) -> None:
-        if self._history is None:
+    def _release_history(self, *, at_end: bool = False) -> None:
+        """Shows the newest of the past: when a source pauses, unless one says that more of it will come."""
+        if self._history is None or (not at_end and any(source.in_history for source in self.sources)):
             return
         held = sorted(self._history, key=_time_of) + self._held_live
         self._history, self._held_live = None, []

@@ -180,6 +180,8 @@ class Recorded:
     Raises InputError for a file that cannot be read or that no backend knows, before any is decoded.
     """
 
+    in_history = False
+
     def __init__(self, request: StreamRequest, filter_: Filter, stack: ExitStack) -> None:
         backends = [load_backend(name) for name in backend_infos()]
         self._counted: dict[str, int] = {}

@@ -54,6 +54,8 @@ def read_settings(cluster: Cluster, found: Discovered) -> dict[ConfigSource, Con
 class LiveLogs:
     """A Source: first notices of what keeps lookups out of the logs, then the logs of all pods."""
 
+    in_history = False
+
     def __init__(
         self,
         cluster: Cluster,

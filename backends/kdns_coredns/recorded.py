@@ -62,6 +62,8 @@ def formats_of_options(options: Mapping[str, object]) -> tuple[str, ...]:
 class RecordedLog:
     """Reads `stream` to its end. A line longer than a MiB is a loss, and so is an end that cannot be read."""
 
+    in_history = False
+
     def __init__(self, stream: BinaryIO, formats: Sequence[str], selection: Selection, raw: bool) -> None:
         self._stream = stream
         self._decoder = LogDecoder(None, None, formats, selection, raw, timestamps=False)

@@ -81,6 +81,7 @@ class LiveFlows:
         self._reconnects = 0
         # How often in a row it was connected, or tried, and since when it is.
         self._attempt = 0
+        self.in_history = scope.history
         self._observer = dial()
         self._connected_s = time.monotonic()
         since_ns = scope.since_ns if scope.history else self._observer.now_ns
@@ -116,6 +117,7 @@ class LiveFlows:
             if self._scope.history:
                 since_ns = now_ns - OVERLAP_NS if now_ns else self._clock_ns() - SKEW_NS
                 yield from self._history()
+                self.in_history = False
             if self._closed.is_set():
                 pass
             elif self._scope.follow:

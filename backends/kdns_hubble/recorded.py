@@ -73,6 +73,8 @@ class FlowLines:
 class RecordedFlows:
     """Reads `stream` to its end."""
 
+    in_history = False
+
     def __init__(self, stream: BinaryIO, scope: Scope) -> None:
         self._lines = FlowLines(stream)
         self._raw = scope.raw

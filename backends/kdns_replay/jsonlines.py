@@ -46,6 +46,8 @@ def sniff(head: bytes) -> bool:
 class JsonLinesSource:
     """The records of one file, in its order."""
 
+    in_history = False
+
     def __init__(self, stream: BinaryIO, chunks: Iterable[bytes]) -> None:
         self._stream = stream
         self._chunks = chunks

@@ -21,6 +21,8 @@ class CaptureSource:
     Where the capture was made is unknown, so `node`, `hop` and `side` are absent.
     """
 
+    in_history = False
+
     def __init__(self, stream: BinaryIO, batches: Iterable[Batch], notes: CaptureNotes, scope: Scope) -> None:
         self._stream = stream
         self._reports = Reports(stream)

@@ -26,6 +26,7 @@ class Batches:
     failure: Exception | None = None
     counters: Mapping[str, int] = field(default_factory=lambda: {"lines_read": 1})
     description: str = "batches"
+    in_history: bool = False
     at_close: list[Record] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -111,6 +112,28 @@ def test_last_shows_the_newest_of_history_in_order_then_goes_on() -> None:
     pipeline.run()
     assert sink.names() == ["old0", "old1", "old2", "new", "newer"]
     assert pipeline.counts == Counts(seen=6, shown=5, filtered=1)
+
+
+def test_the_heartbeat_of_one_source_does_not_end_the_history_of_another() -> None:
+    class Slow(Batches):
+        def __iter__(self) -> Iterator[list[Record]]:
+            yield [lookup("old0", "2026-01-01T00:00:00.000000000Z")]
+            beating.passed.wait(5)
+            yield [lookup("old1", "2026-01-01T00:00:01.000000000Z")]
+            self.in_history = False
+
+    class Beating(Batches):
+        passed = threading.Event()
+
+        def __iter__(self) -> Iterator[list[Record]]:
+            for _ in range(20):  # more than the queue holds: the first have been seen
+                yield []
+            self.passed.set()
+
+    sink = Sink()
+    beating = Beating([])
+    Pipeline([Slow([], in_history=True), beating], sink, last=1, live_from="2026-01-02").run()
+    assert sink.names() == ["old1"]
 
 
 def test_since_and_until_bound_what_is_shown() -> None:
