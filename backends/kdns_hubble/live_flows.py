@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 
-from msgspec import UNSET
-
 from kdns_hubble.flow_decoder import FlowDecoder
 from kdns_hubble.flow_records import NAME
+from kdns_hubble.gaps import missing_flows, out_of_reach
 from kdns_hubble.history import TimeOrder
 from kdns_hubble.losses import Phase
 from kdns_hubble.nudge import Nudge
@@ -26,7 +25,7 @@ from kdns_hubble.seen import REMEMBERED
 from kdns_hubble.uptimes import UptimeWatch
 from kubectl_kdns.backend import Scope
 from kubectl_kdns.errors import BackendError, ForbiddenError, KdnsError
-from kubectl_kdns.model import Loss, Notice, Record
+from kubectl_kdns.model import Notice, Record
 from kubectl_kdns.times import NS_PER_S, format_time
 
 GRACE_NS = 3 * NS_PER_S
@@ -35,7 +34,6 @@ OVERLAP_NS = 2 * NS_PER_S
 SKEW_NS = 60 * NS_PER_S
 """How far nodes' clocks may be behind this machine's, where only it tells the time."""
 START_NS = NS_PER_S // 2
-SLACK_NS = NS_PER_S
 QUIET_S = 10.0
 CATCH_UP_S = 2.0
 HEARTBEAT_S = 0.2
@@ -150,29 +148,9 @@ class LiveFlows:
         except KdnsError:
             yield order.rest()
             raise
-        if missing := self._out_of_reach():
+        if missing := out_of_reach(self._observer, self._scope.since_ns or 0):
             yield missing
         yield order.rest()
-
-    def _out_of_reach(self) -> list[Record]:
-        """What nobody remembers any more of the time that was asked for."""
-        since_ns = self._scope.since_ns
-        if not since_ns:
-            return []
-        try:
-            reach = self._observer.reach()
-        except KdnsError as error:
-            return [
-                self._notice("reach_unknown", f"how far back Hubble's rings reach is not known: {error.what}")
-            ]
-        text = (
-            "what happened before is not remembered: the ring begins later, or the Cilium agent started later"
-        )
-        return [
-            self._missing(since_ns, begins_ns, text, reason="hubble_ring", node=node)
-            for node, begins_ns in sorted(reach.items())
-            if begins_ns > since_ns + SLACK_NS
-        ]
 
     def _remembered(self) -> Iterator[list[Record]]:
         since_ns, last = self._scope.since_ns, self._last
@@ -182,7 +160,7 @@ class LiveFlows:
                 return
             except _Stalled:
                 cause = "the rest of the history did not come (one node may hang), and was given up"
-                yield [self._missing(since_ns, self._clock_ns(), cause)]
+                yield [missing_flows(since_ns, self._clock_ns(), cause)]
                 return
             except KdnsError as error:
                 self._raise_if_hopeless(error)
@@ -200,7 +178,7 @@ class LiveFlows:
         if self._decoder.new_flows <= REMEMBERED or known_ns <= since_ns:
             return since_ns, []
         cause = "more flows came than are remembered, so those of some nodes may be missing"
-        return known_ns, [self._missing(since_ns, known_ns, cause)]
+        return known_ns, [missing_flows(since_ns, known_ns, cause)]
 
     def _follow(self, since_ns: int) -> Iterator[list[Record]]:
         again = False
@@ -352,27 +330,5 @@ class LiveFlows:
                 told.append(self._told.get_nowait())
         return told
 
-    def _missing(
-        self,
-        from_ns: int | None,
-        until_ns: int,
-        message: str,
-        *,
-        reason: str = "disconnected",
-        node: str = "",
-    ) -> Loss:
-        return Loss(
-            time=format_time(until_ns),
-            backend=NAME,
-            node=node or UNSET,
-            reason=reason,
-            unit="flows",
-            from_=format_time(from_ns) if from_ns else UNSET,
-            until=format_time(until_ns),
-            message=message,
-        )
-
     def _notice(self, code: str, message: str) -> Notice:
-        return Notice(
-            time=format_time(self._clock_ns()), backend=NAME, node=UNSET, code=code, message=message
-        )
+        return Notice(time=format_time(self._clock_ns()), backend=NAME, code=code, message=message)

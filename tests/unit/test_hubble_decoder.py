@@ -159,6 +159,11 @@ CASES = {
         "0 verdict; 0.1 verdict; 200 ask",
         "? denied tries=1 policy_denied; ? denied tries=1 policy_denied; a.b pending tries=1",
     ),
+    "the drop comes before its verdict": ("0.01 drop; 0 verdict", "? denied tries=1 policy_denied"),
+    "the drop comes when its verdict was told": (
+        "0 verdict; 200 ask; 0.01 drop; 201 answer",
+        "? denied tries=1 policy_denied; a.b answered 1ms tries=1",
+    ),
     "a verdict is the last": ("0 verdict", "? denied tries=1 policy_denied"),
     "a packet dropped for another reason": ("0 drop reason=132", "? unanswered tries=1 network"),
     "a packet dropped for a reason of the future": ("0 drop reason=250", "? unanswered tries=1 network"),

@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from kdns_hubble import hubble_pb2 as pb
 from kdns_hubble.flow_filter import FlowFilter
+from kdns_hubble.gaps import out_of_reach
 from kdns_hubble.relay_flows import RelayObserver, undelayed
+from kubectl_kdns.errors import KdnsError
+from kubectl_kdns.model import Loss, Notice
+from kubectl_kdns.times import NS_PER_S, format_time
 from support.hubble_flows import START_NS, enveloped, node_status, request
 from support.hubble_relay import buffer_length
 
@@ -33,6 +38,11 @@ class Client:
         self._messages = [message.SerializeToString() for message in messages]
         self.requests: list[pb.GetFlowsRequest] = []
         self.bounded: list[bool] = []
+
+    def nodes(self) -> pb.GetNodesResponse | None:
+        return self.known
+
+    known: pb.GetNodesResponse | None = None
 
     def flows(self, request: pb.GetFlowsRequest, *, bounded: bool = False) -> list[bytes]:
         self.requests.append(request)
@@ -100,3 +110,54 @@ def test_with_raw_all_of_a_flow_is_asked_for() -> None:
         client = Client()
         observer(client, raw=raw).follow(START_NS)
         assert [bool(asked.field_mask.paths) for asked in client.requests] == [not raw] * 2
+
+
+def test_how_far_back_each_node_remembers() -> None:
+    """A ring that is not full has all since its agent started; of a full one the oldest flow tells."""
+    oldest = request(time_ns=START_NS - 50)
+    client = Client(node_status("NODE_CONNECTED", "n1", time_ns=START_NS), enveloped(oldest))
+    client.known = pb.GetNodesResponse(
+        nodes=[
+            pb.Node(name="default/kdns-n1", uptime_ns=9000, num_flows=4095, max_flows=4095),
+            pb.Node(name="default/n2", uptime_ns=700, num_flows=12, max_flows=4095),
+            pb.Node(name="n3"),
+        ]
+    )
+    relay = observer(client)
+    assert relay.reach() == {"kdns-n1": START_NS - 50, "n2": START_NS - 700}
+    asked = client.requests[-1]
+    assert (asked.first, asked.number, list(asked.whitelist)) == (True, 1, [])
+
+
+def test_a_server_that_does_not_know_a_field_is_asked_for_all_of_them() -> None:
+    refusal = node_status("NODE_ERROR", "n1")
+    refusal.node_status.message = "invalid fieldmask"
+    client = Client(refusal)
+    relay = observer(client)
+    relay.follow(START_NS)
+    assert [bool(asked.field_mask.paths) for asked in client.requests] == [True, False, False]
+
+
+class Remembering:
+    """An observer of which only this is asked."""
+
+    def __init__(self, reach: dict[str, int] | KdnsError) -> None:
+        self._reach = reach
+
+    def reach(self) -> dict[str, int]:
+        if isinstance(self._reach, KdnsError):
+            raise self._reach
+        return self._reach
+
+
+def test_what_is_out_of_reach_is_a_loss_of_that_node() -> None:
+    remembering: Any = Remembering({"n2": START_NS + 60 * NS_PER_S, "n1": START_NS - 1, "n3": START_NS + 5})
+    (loss,) = out_of_reach(remembering, START_NS)
+    assert isinstance(loss, Loss)
+    assert (loss.node, loss.reason, loss.count) == ("n2", "hubble_ring", UNSET)
+    assert (loss.from_, loss.until) == (format_time(START_NS), format_time(START_NS + 60 * NS_PER_S))
+    assert out_of_reach(remembering, 0) == []
+    unknown: Any = Remembering(KdnsError("no answer"))
+    (notice,) = out_of_reach(unknown, START_NS)
+    assert isinstance(notice, Notice)
+    assert notice.code == "reach_unknown"
