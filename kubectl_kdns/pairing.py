@@ -31,6 +31,7 @@ from collections.abc import Iterable
 
 from msgspec import UNSET
 
+from kubectl_kdns.late import LateResponses
 from kubectl_kdns.messages import (
     NO_ID,
     Asked,
@@ -41,7 +42,7 @@ from kubectl_kdns.messages import (
     Vantage,
 )
 from kubectl_kdns.model import Loss, Notice, Record
-from kubectl_kdns.times import NS_PER_S, format_duration, format_time
+from kubectl_kdns.times import NS_PER_S, format_time
 from kubectl_kdns.told import Key, Told, fits, same_question, with_question
 
 __all__ = ["GRACE_NS", "NO_ID", "Exchange", "Pairing", "Sighting", "Vantage"]
@@ -106,11 +107,9 @@ class Pairing:
         self._rivals: dict[Key, int] = {}
         self._answered = Told(2 * timeout_ns)
         self._given_up = Told(12 * timeout_ns)
-        # What no record tells yet: (first time, last time, number) of the evicted; how many late, slowest.
+        # What no record tells yet: (first time, last time, number) of the evicted.
         self._evicted = (_NEVER, 0, 0)
-        self._late = 0
-        self._slowest: tuple[int, Sighting] | None = None
-        self._late_told = -_NEVER
+        self._late = LateResponses(timeout_ns)
 
     def feed(self, sightings: Iterable[Sighting]) -> list[Record]:
         """The records that these sightings complete.
@@ -179,7 +178,8 @@ class Pairing:
         self._waiting.clear()
         self._rivals.clear()
         self._behind = 0
-        self._tell_late()
+        if notice := self._late.rest(self._clock()):
+            self._note(notice)
         return self._take()
 
     def _ask(self, query: Sighting, asked: Asked | None) -> None:
@@ -280,12 +280,8 @@ class Pairing:
         if self._messages:
             self._out.append(self._make.message(response))
         told.answered_ns = response[0]
-        latency_ns = response[0] - told.time_ns
-        self._late += 1
-        if self._slowest is None or latency_ns > self._slowest[0]:
-            self._slowest = (latency_ns, response)
-        if self._clock() - self._late_told >= self._timeout_ns:
-            self._tell_late()
+        if notice := self._late.add(response[0] - told.time_ns, response, self._clock()):
+            self._note(notice)
 
     def _hold(self, response: Sighting) -> None:
         """Keeps a response for the query that may come just behind it."""
@@ -365,21 +361,6 @@ class Pairing:
             Asked(time_ns, exchange, message, size, origin, time_ns, 0, answered_ns=time_ns, told=told),
         )
         self._out.append(self._make.response(response))
-
-    def _tell_late(self) -> None:
-        """One notice for all that were late since the last one; there is one a time-out at most."""
-        if self._slowest is None:
-            return
-        latency_ns, (_, exchange, message, _, _) = self._slowest
-        many = f"{self._late} responses came" if self._late > 1 else "a response came"
-        asked = f"{message.name or 'unknown'} {message.type or ''}".rstrip()
-        asked += f", from {exchange[2]}" if exchange[2] else ""
-        text = (
-            f"{many} after the lookup was told as unanswered; the slowest took {format_duration(latency_ns)} "
-            f"({asked}). The server is slow, not silent: try a longer --timeout"
-        )
-        self._note(Notice(code="late_responses", message=text))
-        self._late, self._slowest, self._late_told = 0, None, self._clock()
 
     def _clock(self) -> int:
         return self._high_ns + self._shift_ns
