@@ -108,10 +108,12 @@ class Pipeline:
         self.for_s, self.sightings = for_s, sightings
         self.on_tick, self.on_record = on_tick, on_record
         self.counts = Counts()
-        self._queue: queue.Queue[list[Record] | _End] = queue.Queue(QUEUE_BATCHES)
+        self._queue: queue.Queue[list[Record] | _Past | _End] = queue.Queue(QUEUE_BATCHES)
         self._closing = threading.Event()
         self._history: deque[Record] | None = deque(maxlen=last) if last is not None else None
         self._held_live: list[Record] = []
+        # How many sources have more of the past to come; counted down in the order of their batches.
+        self._histories = sum(source.in_history for source in sources)
         # When something of the history came last: when no more comes for a while, that was all.
         self._historic_s = 0.0
 
@@ -138,14 +140,20 @@ class Pipeline:
 
     def _read(self, source: Source) -> None:
         failure: BaseException | None = None
+        in_history = source.in_history
         try:
             for batch in source:
+                if in_history and not source.in_history:
+                    in_history = False
+                    self._put(_PAST)
                 self._put(batch)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the main thread must hear of it
             failure = error
+        if in_history:
+            self._put(_PAST)
         self._put(_End(failure))
 
-    def _put(self, item: list[Record] | _End) -> None:
+    def _put(self, item: list[Record] | _Past | _End) -> None:
         """Waits for room; gives up only when the run is over and nobody takes from the queue any more."""
         while True:
             with suppress(queue.Full):
@@ -177,7 +185,9 @@ class Pipeline:
                 item = self._queue.get(timeout=TICK_S)
             except queue.Empty:
                 continue
-            if isinstance(item, _End):
+            if isinstance(item, _Past):
+                self._histories -= 1
+            elif isinstance(item, _End):
                 active -= 1
                 failure = failure or item.failure
             elif item:
@@ -240,7 +250,7 @@ class Pipeline:
 
     def _release_history(self, *, at_end: bool = False) -> None:
         """Shows the newest of the past: when a source pauses, unless one says that more of it will come."""
-        if self._history is None or (not at_end and any(source.in_history for source in self.sources)):
+        if self._history is None or (self._histories and not at_end):
             return
         held = sorted(self._history, key=_time_of) + self._held_live
         self._history, self._held_live = None, []
@@ -274,6 +284,13 @@ class Pipeline:
         if self.sightings is not None:
             total["other_sightings"] = self.sightings.hidden
         return total
+
+
+class _Past(Struct, frozen=True):
+    """All that this source had of the past is before this."""
+
+
+_PAST = _Past()
 
 
 class _End(Struct, frozen=True):
