@@ -81,7 +81,7 @@ FIELDS: tuple[Field, ...] = (
     Field("dns.class", "string", "class asked for: IN, CH, ...; unknown ones are CLASS77", backends=("coredns", "ebpf", "replay"), ecs="dns.question.class"),
     Field("dns.rcode", "string", "response code: NOERROR, NXDOMAIN, SERVFAIL, ...; unknown ones are RCODE23", ecs="dns.response_code"),
     Field("dns.response_class", "string", "CoreDNS's class of the response: denial is NXDOMAIN or NODATA", values=model.RESPONSE_CLASSES),
-    Field("dns.flags", "list<string>", "header flags of the response (of the query when there is none): qr aa tc rd ra z ad cd", backends=("coredns", "ebpf", "replay"), ecs="dns.header_flags"),
+    Field("dns.flags", "list<string>", "header flags of the response (of the query when there is none): qr aa tc rd ra z ad cd", backends=("coredns", "hubble", "ebpf", "replay"), ecs="dns.header_flags"),
     Field("dns.answers", "list<answer>", "answer section: name, type, ttl (s), data", backends=("hubble", "ebpf", "replay"), ecs="dns.answers", otel="dns.answers"),
     Field("dns.resolved_ips", "list<string>", "addresses in the answer", backends=("hubble", "ebpf", "replay"), ecs="dns.resolved_ip"),
     Field("dns.query_bytes", "int", "size of the query", unit="bytes", backends=("coredns", "ebpf", "replay"), ecs="source.bytes"),
