@@ -58,7 +58,8 @@ class FlowDecoder:
     @property
     def counters(self) -> Mapping[str, int]:
         total = {"flows": self._flows, "flows_seen_before": self._doubles, "unread": self._losses.unread}
-        for counters in (self._former, *(node.counters for node in self._nodes.values())):
+        # A copy of the nodes: figures are asked for while flows are read.
+        for counters in (self._former, *(node.counters for node in list(self._nodes.values()))):
             _add(total, counters)
         return total
 
