@@ -29,12 +29,11 @@ from kdns_coredns.switch import (
     without_log,
 )
 from kubectl_kdns.errors import BackendError, ClusterError, ConflictError
-from kubectl_kdns.kube import Cluster
+from kubectl_kdns.kube import MERGE_PATCH, Cluster
 from kubectl_kdns.model import Notice, Record
 from kubectl_kdns.times import NS_PER_S
 
 ATTEMPTS = 5
-MERGE_PATCH = "application/merge-patch+json"
 
 
 def config_path(namespace: str, name: str) -> str:

@@ -16,6 +16,7 @@ from kdns_hubble.agents import Agent, AgentStream, find_agents, observe_argument
 from kdns_hubble.flow_filter import FlowFilter
 from kdns_hubble.flows import Flow, Response
 from kdns_hubble.json_flows import read_line
+from kdns_hubble.node_flows import OVERLAP_NS
 from kdns_hubble.observer import NodeUptime
 from kubectl_kdns.errors import KdnsError
 from kubectl_kdns.kube import Cluster
@@ -26,7 +27,6 @@ RETRY_S = 5.0
 LOOK_S = 30.0
 HEARTBEAT_S = 0.2
 PATIENCE_S = 30.0
-OVERLAP_NS = 2 * NS_PER_S
 SKEW_NS = 10 * NS_PER_S
 """How far a node's clock may be behind ours, where none of its flows tells its time."""
 

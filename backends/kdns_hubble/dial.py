@@ -153,5 +153,4 @@ def _without_relay(search: RelaySearch) -> str:
     """Why there is no relay to ask."""
     if search.relay is None:
         return "no hubble-relay was found" + (f" ({search.denied[0]})" if search.denied else "")
-    reasons = ", ".join(f"{pod.name}: {pod.reason}" for pod in search.relay.pods) or "it has no pods"
-    return f"hubble-relay {search.relay} is not ready ({reasons})"
+    return search.relay.trouble

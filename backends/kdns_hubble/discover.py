@@ -49,6 +49,14 @@ class Relay(Struct, frozen=True):
         return tuple(pod for pod in self.pods if pod.ready)
 
     @property
+    def trouble(self) -> str:
+        """Why nobody answers: none of its pods is ready, and why; "" when one is."""
+        if self.ready_pods:
+            return ""
+        reasons = ", ".join(f"{pod.name}: {pod.reason}" for pod in self.pods) or "it has no pods"
+        return f"hubble-relay {self} is not ready ({reasons})"
+
+    @property
     def server_name(self) -> str:
         """The name that its certificate is for, which is not that by which it is reached."""
         if self.namespace == GKE_NAMESPACE:

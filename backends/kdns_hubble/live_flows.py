@@ -18,6 +18,7 @@ from kdns_hubble.flow_records import NAME
 from kdns_hubble.gaps import missing_flows, out_of_reach
 from kdns_hubble.history import TimeOrder
 from kdns_hubble.losses import Phase
+from kdns_hubble.node_flows import OVERLAP_NS
 from kdns_hubble.nudge import Nudge
 from kdns_hubble.observer import Dial, FlowStream, Observer
 from kdns_hubble.pump import Pump
@@ -30,7 +31,6 @@ from kubectl_kdns.times import NS_PER_S, format_time
 
 GRACE_NS = 3 * NS_PER_S
 """The relay sorts: a response may come a second after others of its time, and two when little comes."""
-OVERLAP_NS = 2 * NS_PER_S
 SKEW_NS = 60 * NS_PER_S
 """How far nodes' clocks may be behind this machine's, where only it tells the time."""
 START_NS = NS_PER_S // 2

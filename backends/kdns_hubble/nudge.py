@@ -12,15 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from kdns_hubble.flows import Flow
+from kdns_hubble.node_flows import OVERLAP_NS
 from kdns_hubble.observer import Observer
 from kubectl_kdns.errors import KdnsError
-from kubectl_kdns.times import NS_PER_S
 
 BUSY_FLOWS_PER_S = 100
 """From here on the next flow comes soon enough by itself."""
 QUIET_S = 1.5
 """The relay lets go of all that is a second old when nothing comes."""
-OVERLAP_NS = 2 * NS_PER_S
 
 
 class Nudge:

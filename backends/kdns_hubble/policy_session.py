@@ -13,12 +13,11 @@ import msgspec
 from kdns_hubble.policy import KIND, MARK, NAME
 from kdns_hubble.visibility import CILIUM_POLICIES
 from kubectl_kdns.errors import ConflictError, KdnsError, NotFoundError
-from kubectl_kdns.kube import Cluster
+from kubectl_kdns.kube import MERGE_PATCH, Cluster
 from kubectl_kdns.ownership import Ownership
 from kubectl_kdns.times import NS_PER_S
 
 ATTEMPTS = 5
-MERGE_PATCH = "application/merge-patch+json"
 SPARE_NS = 60 * NS_PER_S
 """What a session may take besides its time, before its policy counts as left behind."""
 

@@ -61,10 +61,9 @@ def _obstacle(cilium: CiliumState, relay: Relay | None) -> Probe | None:
         fix = _HELM.format(namespace, "l7Proxy=true")
         what = f"Cilium's L7 proxy is off (enable-l7-proxy in configmap {namespace}/cilium-config)"
         return Probe(False, f"{what}, so Hubble sees no DNS", fix)
-    if relay and not relay.ready_pods:
-        reasons = ", ".join(f"{pod.name}: {pod.reason}" for pod in relay.pods) or "it has no pods"
+    if relay and relay.trouble:
         fix = f"kubectl -n {relay.namespace} describe pods -l k8s-app=hubble-relay"
-        return Probe(False, f"hubble-relay {relay} is not ready ({reasons})", fix)
+        return Probe(False, relay.trouble, fix)
     return None
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from msgspec.structs import replace
 
+from kubectl_kdns.cli.change import refuse_without, temporary_change, terminal_to_ask
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
     CorednsOptions,
@@ -16,7 +16,7 @@ from kubectl_kdns.cli.groups import (
     SelectionOptions,
     StreamOptions,
 )
-from kubectl_kdns.cli.options import Options, comma_list, command, duration_ns, flag, moment_ns
+from kubectl_kdns.cli.options import Options, comma_list, command, flag, moment_ns
 from kubectl_kdns.cli.stream import Bounds, make_request, run_request
 from kubectl_kdns.errors import UsageError
 from kubectl_kdns.session import ChangeRequest, StreamRequest
@@ -86,29 +86,20 @@ def change_request(
 ) -> ChangeRequest | None:
     """What --enable asks for; None without it. UsageError for flags that need it or do not fit."""
     if not options.enable:
-        for name, given in (("--yes", options.yes), ("--dry-run", options.dry_run)):
-            if given:
-                raise UsageError(f"{name} goes with --enable")
+        refuse_without("--enable", {"--yes": options.yes, "--dry-run": options.dry_run})
         return None
-    if options.dry_run not in ("", "client", "server", "none"):
-        raise UsageError(f"--dry-run={options.dry_run}: client or server")
     classes = comma_list(selection.response_class) or ("error",)
     bad = [name for name in classes if name not in LOG_CLASSES]
     if bad:
         raise UsageError(f"--class {bad[0]}: one of {', '.join(LOG_CLASSES)}")
-    dry_run = "" if options.dry_run == "none" else options.dry_run
-    lasts_ns = duration_ns("--for", stream.for_)
-    if lasts_ns is None and not dry_run:
-        raise UsageError(
-            "--enable needs --for: the log is switched off again after that time",
-            hint="kubectl kdns coredns-logs --enable --for 10m",
-        )
-    return ChangeRequest(
-        backend="coredns",
-        settings={"classes": classes},
-        lasts_ns=lasts_ns or 0,
+    return temporary_change(
+        "coredns",
+        {"classes": classes},
         yes=options.yes,
-        dry_run=dry_run,
+        dry_run=options.dry_run,
+        lasts=stream.for_,
+        needs_for="--enable needs --for: the log is switched off again after that time",
+        example="kubectl kdns coredns-logs --enable --for 10m",
     )
 
 
@@ -146,8 +137,7 @@ def run(
         bounds=bounds,
         backends=("coredns",),
     )
-    ask = input if sys.stdin.isatty() and sys.stderr.isatty() else None
-    run_request(replace(request, change=change, ask=ask))
+    run_request(replace(request, change=change, ask=terminal_to_ask()))
 
 
 COMMAND = command(GROUPS, run)

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from msgspec.structs import replace
 
 from kubectl_kdns.change import Change
+from kubectl_kdns.cli.change import refuse_without, temporary_change, terminal_to_ask
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
     CorednsOptions,
@@ -17,7 +18,7 @@ from kubectl_kdns.cli.groups import (
     SelectionOptions,
     StreamOptions,
 )
-from kubectl_kdns.cli.options import Options, command, duration_ns, flag
+from kubectl_kdns.cli.options import Options, command, flag
 from kubectl_kdns.cli.stream import Bounds, connection_flags, make_request, run_request
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import UsageError
@@ -97,21 +98,18 @@ def change_request(
     """What --apply asks for; None without it. UsageError for flags that need it or do not fit."""
     settings = settings_of(selection)
     if not options.apply:
-        given = (("--yes", options.yes), ("--dry-run", options.dry_run), ("--for", stream.for_))
-        for name, value in given:
-            if value:
-                raise UsageError(f"{name} goes with --apply")
+        given = {"--yes": options.yes, "--dry-run": options.dry_run, "--for": stream.for_}
+        refuse_without("--apply", given)
         return None
-    if options.dry_run not in ("", "client", "server", "none"):
-        raise UsageError(f"--dry-run={options.dry_run}: client or server")
-    dry_run = "" if options.dry_run == "none" else options.dry_run
-    lasts_ns = duration_ns("--for", stream.for_)
-    if lasts_ns is None and not dry_run:
-        raise UsageError(
-            "--apply needs --for: the policy is taken away again after that time",
-            hint="kubectl kdns hubble policy -n NAMESPACE --apply --for 10m",
-        )
-    return ChangeRequest("hubble", settings, lasts_ns or 0, options.yes, dry_run)
+    return temporary_change(
+        "hubble",
+        settings,
+        yes=options.yes,
+        dry_run=options.dry_run,
+        lasts=stream.for_,
+        needs_for="--apply needs --for: the policy is taken away again after that time",
+        example="kubectl kdns hubble policy -n NAMESPACE --apply --for 10m",
+    )
 
 
 def print_policy(selection: SelectionOptions, connection: ConnectionOptions) -> None:
@@ -162,8 +160,7 @@ def run(
         bounds=Bounds(history=False, follow=True),
         backends=("hubble",),
     )
-    ask = input if sys.stdin.isatty() and sys.stderr.isatty() else None
-    run_request(replace(request, change=change, ask=ask))
+    run_request(replace(request, change=change, ask=terminal_to_ask()))
 
 
 COMMAND = command(GROUPS, run)

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from kubectl_kdns.kube.websocket import WebSocket
 
 PAGE_SIZE = 500
+MERGE_PATCH = "application/merge-patch+json"
+"""The content type of a PATCH by RFC 7396."""
 ANSWER_TIMEOUT_S = 75.0
 """An API server ends ordinary requests after 60 s by itself: longer silence is a dead connection."""
 WATCH_SPARE_S = 60.0
