@@ -25,12 +25,19 @@ MANY_AGENTS = 20
 class Dialer:
     """Fulfils kdns_hubble.observer.Dial. To be called as often as a connection is needed: each time the
     cluster is looked at again, and the pod of a relay that served last is tried last, for it may be the one
-    that went."""
+    that went. `search` is what was found a moment ago, for the first time."""
 
     def __init__(
-        self, cluster: Cluster | None, options: HubbleOptions, filters: Sequence[FlowFilter], *, raw: bool
+        self,
+        cluster: Cluster | None,
+        options: HubbleOptions,
+        filters: Sequence[FlowFilter],
+        *,
+        raw: bool,
+        search: RelaySearch | None = None,
     ) -> None:
         self._cluster, self._options, self._filters, self._raw = cluster, options, filters, raw
+        self._search = search
         self._last_pod = ""
         # Until when to wait for a relay that has answered before.
         self._relay_until_s = 0.0
@@ -46,7 +53,7 @@ class Dialer:
             raise BackendError(
                 "the hubble backend needs a cluster", hint="--hubble-server HOST:PORT, or --from FILE"
             )
-        search = find_relay(self._cluster, self._options.namespace)
+        search, self._search = self._search or find_relay(self._cluster, self._options.namespace), None
         if search.relay and search.relay.ready_pods:
             observer = self._forwarded(self._cluster, search.relay)
             self._relay_until_s = float("inf")

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from kdns_hubble.cilium import CiliumState, find_cilium
 from kdns_hubble.dial import Dialer
-from kdns_hubble.discover import Relay, find_relay
+from kdns_hubble.discover import Relay, RelaySearch, find_relay
 from kdns_hubble.flow_filter import FlowFilter
 from kdns_hubble.options import HubbleOptions
 from kdns_hubble.visibility import dns_policies, look
@@ -33,9 +33,10 @@ def probe(cluster: Cluster, flags: Mapping[str, Any]) -> Probe:
     try:
         if options.server:
             return _seen(cluster, options, namespaces, f"--hubble-server {options.server}")
-        relay = find_relay(cluster, options.namespace).relay
+        search = find_relay(cluster, options.namespace)
         cilium = find_cilium(cluster)
-        return _obstacle(cilium, relay) or _seen(cluster, options, namespaces, _where(cilium, relay))
+        where = _where(cilium, search.relay)
+        return _obstacle(cilium, search.relay) or _seen(cluster, options, namespaces, where, search)
     except KdnsError as error:
         if isinstance(error, ClusterError) and error.status in (0, 401):
             raise  # nobody can tell: the cluster was not reached, or does not know us
@@ -72,12 +73,18 @@ def _where(cilium: CiliumState, relay: Relay | None) -> str:
     return f"{version}, hubble-relay {relay}" if relay else f"{version}, no hubble-relay (agents by exec)"
 
 
-def _seen(cluster: Cluster, options: HubbleOptions, namespaces: tuple[str, ...], where: str) -> Probe:
+def _seen(
+    cluster: Cluster,
+    options: HubbleOptions,
+    namespaces: tuple[str, ...],
+    where: str,
+    search: RelaySearch | None = None,
+) -> Probe:
     """Whether a DNS flow has been seen, which proves it; else whose DNS is visible by the policies."""
     newest_ns, now_ns = 0, time.time_ns()
     pods = tuple(f"{namespace}/" for namespace in namespaces)
     wanted = [replace(DNS, source_pod=pods), replace(DNS, destination_pod=pods)] if pods else [DNS]
-    observer = Dialer(cluster, options, wanted, raw=False)()
+    observer = Dialer(cluster, options, wanted, raw=False, search=search)()
     try:
         newest_ns, now_ns = observer.newest_ns, observer.now_ns or now_ns
     finally:
