@@ -26,7 +26,7 @@ VOLATILE = {
     "{port}": "([0-9]{1,5})",
     "{>id}": "([0-9]{1,5})",
     "{when}": r"([^\]\n]{0,40})",  # newer versions leave it as it is, which fits too
-    "{duration}": r"([0-9]{1,6}\.?[0-9]{0,9})s",
+    "{duration}": r"([0-9]{1,6}\.?[0-9]{0,16})s",  # a sum of floats: above 1 s more than nanoseconds
 }
 _NAME = r'(?=\S)[^\s"\\]*(?:\\[^\n][^\s"\\]*)*'
 _STABLE = {

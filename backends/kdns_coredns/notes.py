@@ -27,7 +27,7 @@ _KUBELET = re.compile(
     r"|failed to (?:watch|open|read|tail|seek|create|try resolving|get)\b"
 )
 # A duration, a transport or response flags: what a query's line has and CoreDNS's other lines have not.
-_LIKE_A_QUERY = re.compile(r"\b[0-9]{1,6}\.[0-9]{1,9}s\b|\b(?:udp|tcp)\b|\bqr,")
+_LIKE_A_QUERY = re.compile(r"\b[0-9]{1,6}\.[0-9]{1,16}s\b|\b(?:udp|tcp)\b|\bqr,")
 _LONGEST_QUERY = 2048
 _CAUSE = re.compile(
     r"(?P<timeout>i/o timeout|context deadline exceeded|timed out)|(?P<refused>connection refused)"

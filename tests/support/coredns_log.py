@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from hypothesis import strategies as st
 
@@ -82,9 +83,11 @@ class Query:
 
 
 def go_seconds(duration_ns: int) -> str:
-    """Go's FormatFloat(seconds, 'f', -1) and an `s`."""
+    """Go's FormatFloat(duration.Seconds(), 'f', -1) and an `s`. Seconds() adds two floats, so that of 1 s and
+    more it may be a little off, with up to 16 decimals: 1.3501356389999999 (go `time.Duration.Seconds`)."""
     seconds, rest = divmod(duration_ns, NS_PER_S)
-    return f"{seconds}.{rest:09d}".rstrip("0").rstrip(".") + "s"
+    text = format(Decimal(repr(seconds + rest / NS_PER_S)), "f")
+    return text.removesuffix(".0") + "s"
 
 
 def body(template: str, query: Query) -> str:

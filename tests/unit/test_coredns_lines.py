@@ -201,3 +201,26 @@ def test_impossible_times_are_left_out() -> None:
     ]
     assert [lookup.time is UNSET for lookup in read("".join(lines), timestamps=True)] == [False, True]
     assert parse_time(STAMP) == START_NS
+
+
+@pytest.mark.parametrize(
+    ("duration_ns", "logged"),
+    [
+        (0, "0s"),
+        (1, "0.000000001s"),
+        (145_170, "0.00014517s"),
+        (NS_PER_S, "1s"),
+        # Go adds seconds and nanoseconds as floats: a sixth of what takes one to two seconds looks like this.
+        (1_350_135_639, "1.3501356389999999s"),
+        (1_955_393_051, "1.9553930510000002s"),
+        (6_976_359_795, "6.9763597950000005s"),
+    ],
+)
+@pytest.mark.parametrize("timestamps", [False, True])
+def test_durations_as_go_writes_them(duration_ns: int, logged: str, *, timestamps: bool) -> None:
+    query = Query(duration_ns=duration_ns)
+    assert go_seconds(duration_ns) == logged
+    line = query_line(query)
+    assert line.endswith(f" {logged}")
+    text = stamped(START_NS, line) if timestamps else f"{line}\n"
+    assert [lookup.latency_ms for lookup in read(text, timestamps=timestamps)] == [duration_ns / 1e6]
