@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from kdns_coredns.framing import Framer
 from kdns_coredns.notes import kubelet_message
 from kdns_coredns.pods import CorednsPod
-from kdns_coredns.resume import stamp_of
+from kdns_coredns.resume import STAMP_BYTES, stamp_of
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import ClusterError
 from kubectl_kdns.kube import Cluster, Stream
@@ -78,7 +78,14 @@ class LogReader:
 
     def newest_ns(self) -> int | None:
         """The time of the last line that the log has; None when there is none. Raises ClusterError."""
-        stream = self._open({"tailLines": 1})
+        return self._stamp({"tailLines": 1})
+
+    def first_ns(self) -> int | None:
+        """The time of the first line in the newest file; None when it has none. Raises ClusterError."""
+        return self._stamp({"limitBytes": STAMP_BYTES})
+
+    def _stamp(self, query: Mapping[str, Query]) -> int | None:
+        stream = self._open(query)
         try:
             return stamp_of(stream.read1())
         finally:

@@ -14,6 +14,7 @@ from kdns_coredns.log_reader import MAX_LINE_BYTES, LogReader
 from kdns_coredns.pods import CorednsPod
 from kdns_coredns.reports import Reporter
 from kdns_coredns.resume import Position, Rejoin, stamp_of, whole_second
+from kdns_coredns.rotation import RotationWatch
 from kubectl_kdns.errors import ClusterError, ForbiddenError, KdnsError, NotFoundError
 from kubectl_kdns.kube import Cluster
 from kubectl_kdns.kube.backoff import Backoff
@@ -84,7 +85,7 @@ class PodLog(threading.Thread):
         self._decoder, self._reading = decoder, reading
         self._put, self._ended, self._now_ns = put, ended, now_ns
         self._decoding = threading.Lock()
-        self._position = Position()
+        self._position, self._rotation = Position(), RotationWatch()
         self._closed, self._gone, self._wake = threading.Event(), threading.Event(), threading.Event()
         self._reconnects = self._lines_too_long = 0
         self._look_after_s = FIRST_LOOK_S
@@ -134,6 +135,8 @@ class PodLog(threading.Thread):
         balancer may forget one half of a connection. Where nothing was missed, a new one costs nothing.
         """
         silent_s = self._reader.waits_s
+        if self._reading.follow and not self._gone.is_set() and self._rotation.is_due():
+            threading.Thread(target=self._look_for_gap, name=f"look at {self.pod}", daemon=True).start()
         if self._gone.is_set():
             if silent_s > GONE_WAIT_S:
                 self._reader.drop()
@@ -155,6 +158,16 @@ class PodLog(threading.Thread):
             if newest_ns is not None and newest_ns > (self._position.last_ns or 0):
                 self._reader.drop()
 
+    def _look_for_gap(self) -> None:
+        rotation = self._rotation
+        try:
+            first_ns = self._reader.first_ns()
+        except KdnsError:
+            return  # asked again soon
+        if first_ns is not None and (gap := rotation.gap(first_ns)):
+            text = "the log was rotated, and the kubelet leaves out what is written meanwhile"
+            self._put([self._report.loss("log_rotated", text, from_ns=gap[0], until_ns=gap[1])])
+
     # In its own thread
 
     def run(self) -> None:
@@ -162,7 +175,7 @@ class PodLog(threading.Thread):
             reading = self._reading
             if reading.previous:
                 self._read(previous=True, follow=False)
-                self._position = Position()
+                self._position, self._rotation = Position(), RotationWatch()
             if reading.follow or not reading.previous:
                 self._read(previous=False, follow=reading.follow)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the reader of the records must hear of it
@@ -249,6 +262,7 @@ class PodLog(threading.Thread):
         """The log goes on, but not from where we were: after a restart the rest is in the previous log."""
         first_ns = rejoin.first_ns
         is_restarted = False
+        self._rotation.begins_at(first_ns)
         if not previous:
             with suppress(ClusterError):
                 is_restarted = self._read_rest_of_previous(first_ns)
@@ -307,6 +321,7 @@ class PodLog(threading.Thread):
 
     def _take(self, block: bytes) -> None:
         self._position.passed(block)
+        self._rotation.passed(block, self._position.last_ns)
         with self._decoding:
             # Within the lock, so that what `flush_idle` gives cannot come before it.
             self._put_some(self._decoder.feed(block))

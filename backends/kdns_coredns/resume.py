@@ -12,13 +12,13 @@ from collections import Counter
 
 from kubectl_kdns.times import format_time, parse_time
 
-_STAMP_BYTES = 40
+STAMP_BYTES = 40
 """No RFC 3339 time with nanoseconds and a zone is longer."""
 
 
 def stamp_of(line: bytes, start: int = 0) -> int | None:
     """The time at the beginning of a line, in nanoseconds since the epoch; None when there is none."""
-    end = line.find(b" ", start, start + _STAMP_BYTES)
+    end = line.find(b" ", start, start + STAMP_BYTES)
     try:
         return parse_time(line[start:end].decode("ascii")) if end > start else None
     except ValueError:

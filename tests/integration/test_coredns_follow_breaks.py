@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from kdns_coredns import pod_log
+from kdns_coredns import pod_log, rotation
 from kubectl_kdns.errors import ForbiddenError
 from kubectl_kdns.kube import Cluster
 from kubectl_kdns.times import NS_PER_S, format_time
@@ -350,3 +350,27 @@ def test_a_container_that_has_been_restarted_while_its_log_is_read(
         "2026-11-23T10:00:02.000000000Z",
         "2026-11-23T10:00:02.002000000Z",
     )
+
+
+def test_a_rotation_under_a_stream_that_goes_on(
+    server: ApiServer, log: PodLog, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kubelet's follower goes on with the new file, and may have left out the end of the old one."""
+    monkeypatch.setattr(rotation, "ASK_AFTER_BYTES", 1)
+    monkeypatch.setattr(rotation, "ASK_EVERY_S", 0.0)
+    log.write("old")
+    with Following(cluster, history=True) as run:
+        run.wait_for_line("old")
+        old_ns = log.now_ns
+        log.rotate()
+        log.write("new", at=old_ns + NS_PER_S)
+        new_ns = log.now_ns
+        run.wait_for(lambda run: run.losses())
+        log.write("newer")
+        run.wait_for_line("newer")
+        asked = len(server.requests)
+        run.wait_for(lambda _: [r for r in server.requests[asked:] if "limitBytes" in r.query])
+    assert run.lines() == ["old", "new", "newer"]
+    [loss] = run.losses()
+    assert (loss.reason, loss.unit, loss.node) == ("log_rotated", "lines", "n1")
+    assert (loss.from_, loss.until) == (format_time(old_ns), format_time(new_ns))

@@ -96,7 +96,8 @@ class PodLog:
             position, breaks, stalls = len(self._lines), len(self._breaks), self._stalls
         follow = query.get("follow") == "true" and not previous
         stamped = query.get("timestamps") == "true"
-        return self._read(_choose(lines, query), stamped, follow, position, breaks, stalls)
+        rows = self._read(_choose(lines, query), stamped, follow, position, breaks, stalls)
+        return _cut(rows, int(query["limitBytes"])) if "limitBytes" in query else rows
 
     def _read(
         self, lines: list[Line], stamped: bool, follow: bool, position: int, breaks: int, stalls: int
@@ -124,6 +125,14 @@ class PodLog:
     def _break(self, *, cut: bool) -> None:
         self._breaks.append((len(self._lines), cut))
         self.changed.notify_all()
+
+
+def _cut(rows: Iterator[bytes], limit_bytes: int) -> Iterator[bytes]:
+    for row in rows:
+        yield row[:limit_bytes]
+        limit_bytes -= len(row)
+        if limit_bytes <= 0:
+            return
 
 
 def _choose(lines: list[Line], query: dict[str, str]) -> list[Line]:
