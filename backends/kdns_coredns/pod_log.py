@@ -89,6 +89,7 @@ class PodLog(threading.Thread):
         self._closed, self._gone, self._wake = threading.Event(), threading.Event(), threading.Event()
         self._reconnects = self._lines_too_long = 0
         self._look_after_s = FIRST_LOOK_S
+        self._looker: threading.Thread | None = None
 
     # From other threads
 
@@ -136,7 +137,7 @@ class PodLog(threading.Thread):
         """
         silent_s = self._reader.waits_s
         if self._reading.follow and not self._gone.is_set() and self._rotation.is_due():
-            threading.Thread(target=self._look_for_gap, name=f"look at {self.pod}", daemon=True).start()
+            self._look_in_thread(self._look_for_gap)
         if self._gone.is_set():
             if silent_s > GONE_WAIT_S:
                 self._reader.drop()
@@ -144,8 +145,13 @@ class PodLog(threading.Thread):
             self._look_after_s = FIRST_LOOK_S
         elif silent_s > self._look_after_s:
             self._look_after_s = min(2 * self._look_after_s, LONGEST_LOOK_S)
-            # In a thread of its own: a node that is silent may be silent to this question as well.
-            threading.Thread(target=self._look, name=f"look at {self.pod}", daemon=True).start()
+            self._look_in_thread(self._look)
+
+    def _look_in_thread(self, look: Callable[[], None]) -> None:
+        # A node that is silent may be silent to this question as well: there is one at a time.
+        if not (self._looker and self._looker.is_alive()):
+            self._looker = threading.Thread(target=look, name=f"look at {self.pod}", daemon=True)
+            self._looker.start()
 
     def _look(self) -> None:
         try:
