@@ -6,7 +6,19 @@ from functools import lru_cache
 
 from msgspec import UNSET, UnsetType
 
-from kubectl_kdns.model import Answer, Client, Lookup, Loss, Maybe, Message, Notice, Server
+from kubectl_kdns.model import (
+    Answer,
+    Client,
+    Error,
+    Insight,
+    Lookup,
+    Loss,
+    Maybe,
+    Message,
+    Notice,
+    Server,
+    Upstream,
+)
 from kubectl_kdns.output.clock import Clock
 from kubectl_kdns.times import format_duration
 
@@ -196,6 +208,22 @@ def _when(loss: Loss, clock: Clock) -> str:
     if loss.from_:
         return f", from {clock.text(loss.from_)} on"
     return f", until {clock.text(loss.until)}" if loss.until else ""
+
+
+def error_text(error: Maybe[Error], upstream: Maybe[Upstream]) -> str:
+    """`timeout 8.8.8.8: i/o timeout`; "" where there was none."""
+    if not error:
+        return ""
+    to = f" {address(upstream.ip, upstream.port)}" if upstream else ""
+    message = f": {error.message}" if error.message else ""
+    return f"{error.type.replace('_', ' ')}{to}{message}"
+
+
+def insight_text(insight: Insight) -> str:
+    """`insight: never found: paymnets (12)`, with an example, and below it what to do."""
+    example = f" (such as {insight.example})" if insight.example else ""
+    fix = f"\n  try: {insight.fix}" if insight.fix else ""
+    return f"insight: {insight.message}{example}{fix}"
 
 
 def notice_line(notice: Notice) -> str:

@@ -7,11 +7,23 @@ from typing import IO, TextIO
 
 import msgspec
 
-from kubectl_kdns.model import Lookup, Loss, Message, Notice, Record, Summary
+from kubectl_kdns.model import (
+    FORWARDS,
+    WATCHING,
+    Insight,
+    Journey,
+    Lookup,
+    Loss,
+    Message,
+    Notice,
+    Record,
+    Summary,
+    UpstreamHealth,
+)
 from kubectl_kdns.output.cells import Row
 from kubectl_kdns.output.clock import WallClock, make_clock
 from kubectl_kdns.output.options import YELLOW, OutputOptions, paint
-from kubectl_kdns.output.phrases import loss_line, notice_line
+from kubectl_kdns.output.phrases import insight_text, loss_line, notice_line
 from kubectl_kdns.output.summary_text import summary_text
 
 
@@ -37,10 +49,18 @@ class RowOutput:
             if isinstance(record, (Lookup, Message)):
                 rows.append(record)
                 continue
+            if isinstance(record, Notice) and record.code in (WATCHING, FORWARDS):
+                continue  # for programs
+            if isinstance(record, Journey):
+                from kubectl_kdns.output.journey_text import journey_text
+
+                self.print_text(journey_text(record, self.options, self._err_clock))
+                continue
             self._print(rows)
             rows = []
             self._out.flush()
-            self._say(record)
+            if not isinstance(record, UpstreamHealth):  # those are a table, not rows of lookups
+                self._say(record)
         self._print(rows)
 
     def end(self) -> None:
@@ -59,10 +79,12 @@ class RowOutput:
         if rows:
             self.print_text(self.rows_text(rows))
 
-    def _say(self, record: Loss | Notice | Summary) -> None:
+    def _say(self, record: Loss | Notice | Insight | Summary) -> None:
         color = YELLOW if self.options.err_color else ""
         if isinstance(record, Summary):
             text = self._summary(record)
+        elif isinstance(record, Insight):
+            text = paint(insight_text(record), color) + "\n"
         elif isinstance(record, Loss):
             text = paint(loss_line(record, self._err_clock), color) + "\n"
         else:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import UNSET
 
-from kubectl_kdns.model import Group, NameCount, SlowLookup, Summary
+from kubectl_kdns.model import OLDER, Group, NameCount, SlowLookup, Summary
 from kubectl_kdns.output.clock import Clock
 from kubectl_kdns.output.columns import cut_end
 from kubectl_kdns.output.options import BOLD, YELLOW, OutputOptions, paint
@@ -30,9 +30,9 @@ def summary_text(summary: Summary, options: OutputOptions, clock: Clock) -> str:
         lines += [("", line) for line in _group_lines(group, depth, clock)]
         depth = 0
     lines += [(YELLOW, loss_line(loss, clock)) for loss in summary.loss]
-    if any(summary.counters.values()):
-        figures = [f"{name.replace('_', ' ')} {n:,}" for name, n in summary.counters.items() if n]
-        lines.append(("", f"counters: {', '.join(figures)}"))
+    if figures := {name: n for name, n in summary.counters.items() if n and name != OLDER}:
+        texts = [f"{name.replace('_', ' ')} {n:,}" for name, n in figures.items()]
+        lines.append(("", f"counters: {', '.join(texts)}"))
     if not summary.seen:
         lines.append(("", "Try: kubectl kdns backends (says whether each backend can see DNS here)"))
     ellipsis = "…" if options.unicode else "..."
@@ -49,8 +49,11 @@ def _headline(summary: Summary) -> str:
         text += f" in {_duration(summary.duration_ms)}"
         if summary.shown and summary.duration_ms >= 1000:
             text += f" ({_rate(summary.shown * 1000 / summary.duration_ms)}/s)"
-    if summary.filtered:
-        text += f"; {summary.filtered:,}{' more' if summary.shown else ''} did not match the filter"
+    older = summary.counters.get(OLDER, 0)
+    if summary.filtered > older:
+        text += f"; {summary.filtered - older:,}{' more' if summary.shown else ''} did not match the filter"
+    if older:
+        text += f"; {older:,} more were left out by --last"
     if summary.pending:
         text += f"; {summary.pending:,} pending"
     return text

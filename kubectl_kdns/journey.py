@@ -1,0 +1,280 @@
+"""Lookups of all hops and places to journeys: which of them belong to one request, and how sure that is.
+
+Three joins, each only where it cannot be wrong by what was seen:
+- Sightings of one lookup: same addresses and ports of the asker, transport, message id and question, and
+  spans of time that touch (`exact`). Where an address was translated on the way: id, question and server.
+- What a server asked in turn: its own pod asks the same question while it has the lookup open, and no other
+  lookup fits (`unique`; `likely` when the times of two nodes had to be compared).
+- Lookups of one application request: A beside AAAA, and a search list, name after name, by one process.
+What fits several lookups stays apart and is counted in `apart`. Pure: the clock is that of the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
+from itertools import chain, count
+
+from msgspec import UNSET
+
+from kubectl_kdns.legs import (
+    FINAL,
+    HOLD_NS,
+    OPEN_NS,
+    SKEW_NS,
+    WIRE,
+    Leg,
+    Question,
+    Span,
+    fits,
+    is_busy,
+    is_next,
+    rank,
+    same,
+    server_of,
+)
+from kubectl_kdns.model import SERVERS, Lookup, Maybe, Record
+from kubectl_kdns.timeline import Timeline
+from kubectl_kdns.times import NS_PER_S, parse_time
+
+MAX_LEGS = 50_000
+
+Place = tuple[str, Question]
+"""Who asks, or who answers, and what."""
+Bucket = tuple[Maybe[str], str]
+"""The client's address, and the first label of what it asked."""
+_NONE = Timeline()
+
+
+class Joiner:
+    """Takes lookups in about the order of their completion; gives requests with all that belongs to them.
+
+    `now_ns` is until when all lookups are taken to be known, and for its owner to set; `latest_ns` is the
+    last end that was seen. `timeout_ns` is how long a lookup is waited for: so much later an unanswered one
+    is told.
+    """
+
+    def __init__(self, timeout_ns: int) -> None:
+        self.now_ns = self.latest_ns = 0
+        self.unjoined = 0
+        self._timeout_ns = timeout_ns
+        self._at_end = False
+        self.pending: dict[Bucket, dict[int, Leg]] = {}
+        """Requests that are not ready yet, by bucket and number."""
+        self._numbers = count()
+        # By socket and question, and there by message id: a server asks all its upstreams from one socket.
+        self._by_socket: dict[tuple[object, ...], dict[int | None, list[Leg]]] = {}
+        self._asked: dict[Place, Timeline] = {}
+        # Those that the server itself was seen to have, by the clock of what it asks in turn; and others.
+        self._served: dict[Place, Timeline] = {}
+        self._unserved: dict[Place, Timeline] = {}
+        self._due: list[tuple[int, int, Leg]] = []
+        self._all: list[tuple[int, int, Leg]] = []
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Other kinds than lookups, and those without a time, a client or a question, are passed over."""
+        for record in records:
+            if isinstance(record, Lookup) and record.time and record.client and record.dns:
+                self._add(record)
+
+    def ready(self, *, everything: bool = False) -> Iterator[Leg]:
+        """The requests that are over, joined; `everything` is for the end."""
+        self._at_end = everything
+        while self._due and (everything or self._due[0][0] <= self.now_ns or len(self._due) > MAX_LEGS):
+            _, _, leg = heappop(self._due)
+            waiting = self.pending[leg.bucket]
+            del waiting[leg.number]
+            if not waiting:
+                del self.pending[leg.bucket]
+            if leg.is_request and not leg.is_taken:
+                self._resolve(leg)
+                leg.is_taken = True
+                yield leg
+        horizon_ns = self.now_ns - 2 * (self._timeout_ns + OPEN_NS)
+        while self._all and (everything or self._all[0][0] < horizon_ns or len(self._all) > 4 * MAX_LEGS):
+            self._forget(heappop(self._all)[2])
+
+    def _add(self, lookup: Lookup) -> None:
+        client, dns = lookup.client, lookup.dns
+        assert client
+        assert dns
+        start_ns = parse_time(str(lookup.time))
+        span = Span(start_ns, start_ns + round((lookup.latency_ms or 0) * 1e6), lookup.node, lookup.backend)
+        self.latest_ns = max(self.latest_ns, span.end_ns)
+        question = dns.name, dns.type
+        key = client.ip, client.port, lookup.transport, question
+        by_id = self._by_socket.setdefault(key, {})
+        id_ = dns.id if isinstance(dns.id, int) else None
+        known = (by_id.get(id_, ()), by_id.get(None, ())) if id_ is not None else tuple(by_id.values())
+        for leg in chain.from_iterable(known):
+            if same(leg, lookup, span):
+                self._join_view(leg, lookup, span)
+                return
+        leg = Leg(
+            number=next(self._numbers),
+            nearest=lookup,
+            question=question,
+            asked=span,
+            served=span,
+            asker=client.pod or client.ip or "",
+            server=server_of(lookup),
+            is_request=lookup.hop not in SERVERS,
+            bucket=(client.ip, str(dns.name or "").partition(".")[0]),
+        )
+        leg.see(lookup)
+        by_id.setdefault(id_, []).append(leg)
+        self._put_served(leg)
+        if not leg.is_request:
+            self._put_asked(leg)
+        heappush(self._all, (span.end_ns, leg.number, leg))
+        if leg.is_request:
+            self._wait_for(leg)
+
+    def _wait_for(self, leg: Leg) -> None:
+        """A failure may have causes that are told only when the time of an upstream's answer is over."""
+        leg.due_ns = leg.asked.end_ns + HOLD_NS + SKEW_NS
+        slow = leg.asked.end_ns - leg.asked.start_ns > NS_PER_S
+        if slow or not leg.is_answered or leg.rcode not in FINAL:
+            leg.due_ns += self._timeout_ns + NS_PER_S + (0 if leg.is_answered else OPEN_NS)
+        heappush(self._due, (leg.due_ns, leg.number, leg))
+        self.pending.setdefault(leg.bucket, {})[leg.number] = leg
+
+    def _join_view(self, leg: Leg, lookup: Lookup, span: Span) -> None:
+        if rank(lookup) < rank(leg.nearest):
+            leg.asked = span
+        leg.see(lookup)
+        if lookup.side == "client" and lookup.hop in SERVERS:
+            leg.is_request = False
+        asker = lookup.client.pod if lookup.client else UNSET
+        if asker and leg.asker != asker:
+            _drop(self._asked, (leg.asker, leg.question), leg)
+            leg.asker = asker
+        if not leg.is_request:
+            self._put_asked(leg)
+        if lookup.side == "server":
+            self._drop_served(leg)
+            leg.server = server_of(lookup)
+            # What the server asks in turn is seen by the same clock; a log's times are not the wire's.
+            if leg.at_server is lookup or lookup.backend == WIRE:
+                leg.served = span
+        self._put_served(leg)
+
+    def _put_asked(self, leg: Leg) -> None:
+        place = leg.asker, leg.question
+        timeline = self._asked.get(place) or self._asked.setdefault(place, Timeline())
+        timeline.put(leg, leg.asked.start_ns, leg.asked.start_ns)
+
+    def _put_served(self, leg: Leg) -> None:
+        if leg.server:
+            index = self._served if leg.has_own_clock else self._unserved
+            place = leg.server, leg.question
+            timeline = index.get(place) or index.setdefault(place, Timeline())
+            timeline.put(leg, leg.served.start_ns, leg.open_until_ns())
+
+    def _resolve(self, leg: Leg, depth: int = 0) -> None:
+        """Finds what was asked for this lookup, and for that in turn."""
+        if depth == 0 and leg.at_server is None:
+            self._find_translated(leg)
+        self._match(leg)
+        leg.children.sort(key=lambda child: child.asked.start_ns)
+        if depth < 4:
+            for child in leg.children:
+                self._resolve(child, depth + 1)
+
+    def _find_translated(self, leg: Leg) -> None:
+        """The server's view of a lookup whose client address was translated on the way."""
+        dns = leg.nearest.dns
+        if not dns or dns.id is UNSET:
+            return
+        found = [
+            other
+            for index in (self._served, self._unserved)
+            for other in index.get((leg.server, leg.question), _NONE).begun(
+                leg.asked.start_ns - SKEW_NS, leg.asked.start_ns + SKEW_NS
+            )
+            if other is not leg
+            and other.at_server is not None
+            and len(other.views) == 1
+            and not other.is_taken
+            and other.views[0].dns
+            and other.views[0].dns.id == dns.id
+        ]
+        if len(found) == 1:
+            found[0].is_taken = True
+            leg.sure = "unique"
+            view = found[0].views[0]
+            self._join_view(leg, view, found[0].served)
+
+    def _match(self, leg: Leg) -> None:
+        """Gives what its server asked meanwhile to the one lookup that each can belong to: mostly this."""
+        place = leg.server, leg.question
+        asked = self._asked.get(place)
+        if asked is None:
+            return
+        slack_ns = 0 if leg.has_own_clock else SKEW_NS
+        begun = asked.begun(leg.served.start_ns - slack_ns, leg.open_until_ns() + slack_ns)
+        children = [child for child in begun if not child.is_taken]
+        served, unserved = self._served.get(place, _NONE), self._unserved.get(place, _NONE)
+        options: dict[int, list[Leg]] = {}
+        for child in children:
+            if self._is_settled(child):
+                start_ns = child.asked.start_ns
+                slack_ns = 0 if child.asked.backend == WIRE else SKEW_NS
+                parents = [p for p in served.open_at(start_ns, slack_ns) if fits(child, p)]
+                parents += [p for p in unserved.open_at(start_ns, SKEW_NS) if fits(child, p)]
+                options[child.number] = parents
+        waiting = [child for child in children if options.get(child.number)]
+        while taken := self._adopt_one(waiting, options):
+            waiting.remove(taken)
+        leg.apart = sum(leg in options[child.number] for child in waiting)
+        leg.may_have_more = any(not child.is_taken for child in children)
+
+    def _adopt_one(self, waiting: list[Leg], options: dict[int, list[Leg]]) -> Leg | None:
+        """The first that only one lookup can have asked for; each makes others clear."""
+        for child in waiting:
+            left = [p for p in options[child.number] if not is_busy(p, child)]
+            sure = "unique"
+            if len(left) > 1 and not child.is_answered:
+                left, sure = [p for p in left if is_next(child, p)], "likely"
+            if len(left) == 1:
+                (parent,) = left
+                child.sure = "likely" if child.asked.slack_ns(parent.served) else sure
+                child.is_taken = True
+                parent.children = [*parent.children, child]
+                return child
+        return None
+
+    def _is_settled(self, child: Leg) -> bool:
+        """Whether all lookups that it can belong to are known."""
+        known_ns = child.asked.end_ns + HOLD_NS
+        if not child.is_answered or child.rcode not in FINAL:
+            known_ns += self._timeout_ns + NS_PER_S
+        return self._at_end or known_ns <= self.now_ns
+
+    def _forget(self, leg: Leg) -> None:
+        if not leg.is_taken and leg.question[0] != ".":  # whom CoreDNS checks for health is asked that
+            self.unjoined += leg.lookups()
+        first = leg.views[0]
+        assert first.client
+        assert first.dns
+        key = first.client.ip, first.client.port, first.transport, leg.question
+        by_id, id_ = self._by_socket[key], first.dns.id if isinstance(first.dns.id, int) else None
+        by_id[id_].remove(leg)
+        if not by_id[id_]:
+            del by_id[id_]
+            if not by_id:
+                del self._by_socket[key]
+        _drop(self._asked, (leg.asker, leg.question), leg)
+        self._drop_served(leg)
+
+    def _drop_served(self, leg: Leg) -> None:
+        for index in (self._served, self._unserved):
+            _drop(index, (leg.server, leg.question), leg)
+
+
+def _drop(index: dict[Place, Timeline], place: Place, leg: Leg) -> None:
+    timeline = index.get(place)
+    if timeline is not None:
+        timeline.drop(leg)
+        if not len(timeline):
+            del index[place]
