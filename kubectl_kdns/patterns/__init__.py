@@ -1,0 +1,1 @@
+"""Patterns worth a sentence in a stream of lookups: one small class each, with its help text and its fix."""
