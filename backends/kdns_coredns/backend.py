@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kdns_coredns.corefile import COMMON
@@ -13,11 +13,12 @@ from kdns_coredns.live_logs import ConfigState, LiveLogs, read_settings
 from kdns_coredns.log_settings import SWITCH_ON
 from kdns_coredns.recorded import RecordedLog, formats_of_options, looks_like_log
 from kdns_coredns.selection import Selection, select
-from kubectl_kdns.backend import Plan, Probe, Scope, Source
+from kubectl_kdns.backend import Forward, Plan, Probe, Scope, ServerPod, Source
 from kubectl_kdns.errors import BackendError, ClusterError, KdnsError
 
 if TYPE_CHECKING:
     from kubectl_kdns.change import Change, Leftover
+    from kubectl_kdns.doctor import Check, ClusterFacts
     from kubectl_kdns.filter import Filter
     from kubectl_kdns.kube import Cluster
 
@@ -80,6 +81,33 @@ class CorednsBackend:
         from kdns_coredns.enable import left_switches
 
         return [*left_switches(cluster, time.time_ns())]
+
+    def forwards(self, cluster: Cluster, options: Mapping[str, Any]) -> list[Forward]:
+        from kdns_coredns.forwards import read_forwards
+
+        return read_forwards(cluster, options)
+
+    def servers(self, cluster: Cluster, options: Mapping[str, Any]) -> list[ServerPod]:
+        from kdns_coredns.servers import read_servers
+
+        return read_servers(cluster, options)
+
+    @property
+    def checks(self) -> Sequence[Check[Any]]:
+        from kdns_coredns.doctor import CHECKS
+
+        return CHECKS
+
+    def facts(
+        self,
+        cluster: Cluster,
+        options: Mapping[str, Any],
+        general: Callable[[], ClusterFacts],
+        needs: frozenset[str],
+    ) -> Any:
+        from kdns_coredns.doctor import read_facts
+
+        return read_facts(cluster, options, general, needs)
 
 
 def _all_off(states: list[ConfigState]) -> bool:

@@ -22,6 +22,7 @@ class CorefileText(Struct, frozen=True):
 
     `text` is None when it could not be read, `reason` says why. `files` are all files of ConfigMaps that the
     container has, by path; `known` are the directories that have no others. `config_map` is the API object.
+    `gone`: there is no such ConfigMap, or no such key in it; a container that runs still has what there was.
     """
 
     path: str
@@ -30,6 +31,7 @@ class CorefileText(Struct, frozen=True):
     files: Mapping[str, str] = {}
     known: frozenset[str] = frozenset()
     config_map: Mapping[str, Any] = {}
+    gone: bool = False
 
     def resolve(self, pattern: str) -> Mapping[str, str] | None:
         """The files that `import PATTERN` in this Corefile means, by path in their order; None: not known.
@@ -80,7 +82,9 @@ def _corefile(
     text = (found.get("data") or {}).get(source.key)
     if not isinstance(text, str):
         where = f"configmap {source.namespace}/{source.name}"
-        return CorefileText(pod.corefile, None, f"{where} has no key {source.key}", config_map=found)
+        return CorefileText(
+            pod.corefile, None, f"{where} has no key {source.key}", config_map=found, gone=True
+        )
     files = {
         path: content
         for mount, config_map in readable.items()

@@ -33,6 +33,10 @@ SELECTORS = (
 )
 
 
+class KubeDnsError(BackendError):
+    """The cluster's DNS server is not CoreDNS, but kube-dns."""
+
+
 class PodQuery(Struct, frozen=True):
     """One list or watch of pods; `namespace` "" is all of them."""
 
@@ -126,7 +130,7 @@ def _unique(pods: Iterable[PodObject]) -> list[PodObject]:
 
 def _kube_dns_only(pods: list[PodObject]) -> BackendError:
     meta = pods[0].metadata
-    return BackendError(
+    return KubeDnsError(
         "there is no CoreDNS here",
         cause=f"the cluster's DNS server is kube-dns (pod {safe_text(f'{meta.namespace}/{meta.name}')}, as "
         "on GKE), and its log has no queries",

@@ -24,11 +24,16 @@ class _Mount(Struct, rename="camel"):
     sub_path: str = ""
 
 
+class _Resources(Struct):
+    limits: dict[str, str | int | float] | None = None
+
+
 class Container(Struct):
     name: str = ""
     image: str = ""
     command: list[str] | None = None
     args: list[str] | None = None
+    resources: _Resources = msgspec.field(default_factory=_Resources)
     mounts: list[_Mount] | None = msgspec.field(name="volumeMounts", default=None)
 
     @property
@@ -69,6 +74,8 @@ class _Volume(Struct, rename="camel"):
 
 class _Spec(Struct, rename="camel"):
     node_name: str = ""
+    host_network: bool = False
+    dns_policy: str = "ClusterFirst"
     containers: list[Container] = []
     volumes: list[_Volume] | None = None
 
@@ -77,9 +84,21 @@ class _Running(Struct, rename="camel"):
     started_at: str | None = None
 
 
+class _Terminated(Struct, rename="camel"):
+    reason: str = ""
+    exit_code: int = 0
+    finished_at: str | None = None
+
+
+class _Waiting(Struct):
+    reason: str = ""
+    message: str = ""
+
+
 class _State(Struct):
     running: _Running | None = None
-    terminated: _Running | None = None
+    terminated: _Terminated | None = None
+    waiting: _Waiting | None = None
 
 
 class _ContainerStatus(Struct, rename="camel"):
@@ -87,6 +106,7 @@ class _ContainerStatus(Struct, rename="camel"):
     restart_count: int = 0
     ready: bool = False
     state: _State | None = None
+    last_state: _State | None = None
 
 
 class _Status(Struct, rename="camel"):
@@ -134,6 +154,22 @@ class Mount(Struct, frozen=True):
         return next((place for place, name in self.keys if name == key), None)
 
 
+class Condition(Struct, frozen=True):
+    """How a container fares. `why` is why it does not run; `last_end` and its time are of the run before this
+    one; times are nanoseconds since the epoch, 0 where there is none. Limits are as they are written."""
+
+    why: str = ""
+    started_ns: int = 0
+    last_end: str = ""
+    last_end_ns: int = 0
+    cpu_limit: str = ""
+    memory_limit: str = ""
+    host_network: bool = False
+    dns_policy: str = "ClusterFirst"
+    is_ending: bool = False
+    """The pod is being deleted."""
+
+
 class CorednsPod(Struct, frozen=True):
     """A pod that runs a CoreDNS; `kind` is `coredns` or `nodelocal`, as in `server.kind`.
 
@@ -157,6 +193,9 @@ class CorednsPod(Struct, frozen=True):
     config: ConfigSource | None
     corefile: str
     mounts: tuple[Mount, ...]
+    condition: Condition = Condition()
+    addresses: tuple[str, ...] = ()
+    """Those on the node at which a NodeLocal DNSCache listens, by its flags."""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name} ({self.node})" if self.node else f"{self.namespace}/{self.name}"
@@ -204,7 +243,33 @@ def coredns_pod(pod: PodObject) -> CorednsPod | None:
         config=config,
         corefile=corefile,
         mounts=mounts,
+        condition=_condition(pod, container, state, (status and status.last_state) or _State()),
+        addresses=tuple(ip for ip in _flag(container.words, "localip").split(",") if ip and nodelocal),
     )
+
+
+def _condition(pod: PodObject, container: Container, state: _State, before: _State) -> Condition:
+    limits = container.resources.limits or {}
+    why = state.waiting or state.terminated
+    last = before.terminated or state.terminated
+    return Condition(
+        why=why.reason if why else "" if state.running else pod.status.phase,
+        started_ns=_time_ns(state.running.started_at) if state.running else 0,
+        last_end=(last.reason or f"exit code {last.exit_code}") if last else "",
+        last_end_ns=_time_ns(last.finished_at) if last else 0,
+        cpu_limit=str(limits.get("cpu", "")),
+        memory_limit=str(limits.get("memory", "")),
+        host_network=pod.spec.host_network,
+        dns_policy=pod.spec.dns_policy,
+        is_ending=pod.metadata.deletion_timestamp is not None,
+    )
+
+
+def _time_ns(text: str | None) -> int:
+    try:
+        return parse_time(text) if text else 0
+    except ValueError:
+        return 0
 
 
 def _workload(meta: Meta) -> Maybe[Workload]:
