@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install check format test e2e bench docs proto dist clean
+.PHONY: help demo install check format test e2e bench docs proto kernels agent archive krew smoke dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,9 +49,32 @@ docs: $(STAMP) ## make the generated docs and help pages anew
 proto: $(STAMP) ## generate the code of Hubble's API anew
 	$(BIN)/python tools/gen_proto.py
 
-dist: $(STAMP) ## wheel and sdist
-	$(BIN)/python -m pip install --quiet build
+kernels: $(STAMP) ## boot Debian's kernels in qemu and count what the agent sees (by hand: minutes)
+	$(BIN)/python tools/kernels.py
+
+agent: $(STAMP) ## build the eBPF agent for both architectures
+	$(BIN)/python tools/build_agent.py
+
+archive: $(STAMP) ## the archive for krew, for this platform: with Python inside
+	$(BIN)/python -m venv build/archive-venv
+	build/archive-venv/bin/pip install --quiet --upgrade . 'pyinstaller==6.22.*'
+	build/archive-venv/bin/python tools/make_archive.py
+
+krew: $(STAMP) ## krew's manifest for the archives in dist
+	$(BIN)/python tools/gen_krew.py
+
+smoke: $(STAMP) ## install the archive as krew does, and run it without a Python
+	$(BIN)/python tools/smoke_archive.py
+
+dist: $(STAMP) ## wheel and sdist, checked, and the wheel tried in a venv of its own
+	$(BIN)/python -m pip install --quiet build twine
+	rm -rf dist/*.whl dist/kubectl_kdns-*.tar.gz
 	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*.whl dist/kubectl_kdns-*.tar.gz
+	$(BIN)/python -m venv --clear build/dist-venv
+	build/dist-venv/bin/pip install --quiet dist/*.whl
+	cd build && dist-venv/bin/kubectl-kdns demo --journeys >/dev/null
+	build/dist-venv/bin/python -c 'from kdns_ebpf.local import agent_binary as a; assert a("amd64").is_file() and a("arm64").is_file()'
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

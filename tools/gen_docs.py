@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from kubectl_kdns.doctor.examination import Catalogue
 from kubectl_kdns.fields import BY_PATH, FIELDS, MESSAGE_FIELDS, Field
 from kubectl_kdns.output.fields_view import backends_text, meaning_text
 from kubectl_kdns.schema import FIELDS_OF_KIND
@@ -27,6 +28,9 @@ GROUP_TITLES = {
     "socket": "socket: the kernel's ids",
 }
 ANSWER_TITLE = "An element of dns.answers: `.dns.answers[0].data`, `.dns.answers[*].data` in custom-columns"
+TABLE_BEGINS = "<!-- Made by tools/gen_docs.py from the checks in the code: edit those. -->"
+TABLE_ENDS = "<!-- The end of what is made. -->"
+CHECKS = Catalogue().checks
 MESSAGE = "A query or a response (`--messages`): a lookup without status, latency_ms, tries and late, with"
 INTRODUCTION = """\
 # The fields of kdns/v1
@@ -111,9 +115,22 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
 
 
+def doctor_page() -> str:
+    """docs/doctor.md: what people wrote, with the table of the checks that there are."""
+    text = (ROOT / "docs/doctor.md").read_text(encoding="utf-8")
+    head, _, rest = text.partition(TABLE_BEGINS)
+    _, _, tail = rest.partition(TABLE_ENDS)
+    parts = []
+    for topic in dict.fromkeys(check.topic for check in CHECKS):
+        rows = [(f"`{c.id}`", c.help, c.worst, c.fix) for c in CHECKS if c.topic == topic]
+        parts.append(f"### {topic}\n\n{_table(('check', 'is it so?', 'at worst', 'fix'), rows)}")
+    return f"{head}{TABLE_BEGINS}\n{chr(10).join(parts)}{TABLE_ENDS}{tail}"
+
+
 # Path in the repository -> what makes its text.
 PAGES: dict[str, Callable[[], str]] = {
     "docs/fields.md": fields_page,
+    "docs/doctor.md": doctor_page,
 }
 
 

@@ -1,0 +1,189 @@
+"""Makes the archive that krew unpacks, for this platform (`make archive`): kdns with its own Python.
+
+PyInstaller's onedir form, because onefile unpacks itself at every start. What kdns imports by name (commands,
+output formats, backends) is told to it here. Inside are the licences of all that is in it, and an SBOM
+(CycloneDX 1.5). Runs in an environment that has what kdns needs and PyInstaller, and no more: what else is
+there would be found and packed. Prints size and SHA-256.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+from packaging.requirements import Requirement
+
+from kubectl_kdns import __version__
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "dist"
+ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+ENTRY = ROOT / "kubectl_kdns/__main__.py"
+# The package kubernetes serves only the auth-provider of kubeconfigs before 1.26, and is two thirds of all:
+# the archive says that the wheel has it. The rest is never used by us.
+EXCLUDED = (
+    *("kubernetes", "aiohttp", "requests", "oauthlib", "urllib3", "pydantic", "pydantic_core", "yarl"),
+    *("rich", "pygments", "markdown_it", "tkinter", "pydoc_data", "setuptools", "pip", "test", "unittest"),
+)
+MAX_BYTES = 25_000_000
+EPOCH = 1_700_000_000
+
+
+def main() -> int:
+    system = platform.system().lower()
+    name = f"kubectl-kdns_{__version__}_{system}_{ARCHITECTURES[platform.machine().lower()]}"
+    OUT.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as work:
+        folder = freeze(Path(work))
+        add_notices(folder)
+        archive = OUT / f"{name}.tar.gz"
+        pack(folder, archive)
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    archive.with_suffix(".gz.sha256").write_text(f"{digest}  {archive.name}\n")
+    size = archive.stat().st_size
+    print(f"{archive.relative_to(ROOT)}: {size:,} bytes, sha256 {digest}")
+    if size > MAX_BYTES:
+        print(f"it is larger than {MAX_BYTES:,} bytes", file=sys.stderr)
+    return int(size > MAX_BYTES)
+
+
+def backends() -> list[str]:
+    """The modules that plugin.yaml names."""
+    plugin = yaml.safe_load((ROOT / "plugin.yaml").read_text())
+    return [info["module"] for info in plugin["backends"].values()]
+
+
+def freeze(work: Path) -> Path:
+    """The folder that PyInstaller makes, without what it need not have."""
+    data = {
+        ROOT / "plugin.yaml": "kubectl_kdns",
+        ROOT / "kubectl_kdns/demo": "kubectl_kdns/demo",
+        ROOT / "kubectl_kdns/cli/pages": "kubectl_kdns/cli/pages",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "PyInstaller",
+        "--noconfirm",
+        "--clean",
+        "--onedir",
+        "--log-level",
+        "WARN",
+    ]
+    command += ["--name", "kubectl-kdns", "--paths", str(ROOT / "backends"), "--paths", str(ROOT)]
+    command += ["--distpath", str(work / "dist"), "--workpath", str(work / "build"), "--specpath", str(work)]
+    if platform.system() != "Windows":
+        command.append("--strip")
+    for source, target in data.items():
+        command += ["--add-data", f"{source}{os.pathsep}{target}"]
+    for module in ("kubectl_kdns", *backends()):
+        command += ["--collect-submodules", module]
+    for module in EXCLUDED:
+        command += ["--exclude-module", module]
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "SOURCE_DATE_EPOCH": str(EPOCH)}
+    subprocess.run([*command, str(ENTRY)], check=True, env=environment)
+    folder = work / "dist" / "kubectl-kdns"
+    # Not as data of PyInstaller, which would strip them: they are to be those that are in git, byte by byte.
+    agents = shutil.copytree(ROOT / "backends/kdns_ebpf/agent/bin", folder / "_internal/kdns_ebpf/agent/bin")
+    for agent in agents.iterdir():
+        agent.chmod(0o755)
+    return folder
+
+
+def add_notices(folder: Path) -> None:
+    """LICENSE, the licences of what is bundled, and the list of it."""
+    shutil.copy(ROOT / "LICENSE", folder / "LICENSE")
+    shutil.copy(ROOT / "plugin.yaml", folder / "plugin.yaml")
+    components: list[dict[str, Any]] = []
+    notices = [
+        f"kubectl-kdns {__version__} contains, besides itself and Python {platform.python_version()}:\n"
+    ]
+    for distribution in sorted(bundled(), key=lambda each: each.name.lower()):
+        text = "\n".join(licence_texts(distribution)) or "(see its metadata)"
+        stated = licence_of(distribution)
+        short = stated if len(stated) < 80 else "see the text"
+        notices.append(f"{'=' * 72}\n{distribution.name} {distribution.version} ({short})\n\n{text}\n")
+        components.append(
+            {
+                "type": "library",
+                "name": distribution.name,
+                "version": distribution.version,
+                "purl": f"pkg:pypi/{distribution.name.lower()}@{distribution.version}",
+            }
+        )
+    (folder / "NOTICES.txt").write_text("\n".join(notices))
+    bom = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "version": 1,
+        "metadata": {"component": {"type": "application", "name": "kubectl-kdns", "version": __version__}},
+        "components": components,
+    }
+    (folder / "sbom.cdx.json").write_text(json.dumps(bom, indent=1) + "\n")
+
+
+def bundled() -> list[metadata.Distribution]:
+    """The distributions of which something is inside: those that kdns needs, and what they need."""
+    wanted = ["kubectl-kdns"]
+    seen: dict[str, metadata.Distribution] = {}
+    while wanted:
+        name = wanted.pop()
+        if name.lower() in seen or name.lower() in EXCLUDED:
+            continue
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue  # for another platform
+        seen[name.lower()] = distribution
+        for text in distribution.requires or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                wanted.append(requirement.name)
+    del seen["kubectl-kdns"]
+    return list(seen.values())
+
+
+def licence_of(distribution: metadata.Distribution) -> str:
+    about = distribution.metadata.json
+    return str(about.get("license_expression") or about.get("license") or "")
+
+
+def licence_texts(distribution: metadata.Distribution) -> list[str]:
+    names = ("LICENSE", "LICENCE", "COPYING", "NOTICE")
+    files = [file for file in distribution.files or () if file.name.upper().startswith(names)]
+    return [text for file in files if (text := file.read_text())]
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """The same files give the same bytes."""
+
+    def plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
+        info.uid = info.gid = 0
+        info.uname = info.gname = ""
+        info.mtime = EPOCH
+        info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
+        return info
+
+    with (
+        archive.open("wb") as raw,
+        gzip.GzipFile("", "wb", 9, raw, mtime=EPOCH) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
+        for path in sorted(folder.rglob("*")):
+            tar.add(path, f"kubectl-kdns/{path.relative_to(folder)}", recursive=False, filter=plain)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Installs the archive as krew does, and runs it where there is no Python: `make smoke`.
+
+Unpacks, picks what the manifest's `files` say, links one program `kubectl-kdns`, and runs that link with an
+empty environment. krew's own tools (KREW, VALIDATE_KREW name them) do it as well. Leaves nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+# Arguments, exit status, and what stdout or stderr has to say.
+RUNS: tuple[tuple[str, int, str], ...] = (
+    ("--help", 0, "kubectl kdns"),
+    ("--version", 0, "kubectl-kdns "),
+    ("version", 0, "schema"),
+    ("demo --failed", 0, "bank.drop.test"),
+    ("demo --journeys", 0, "= arrived at coredns"),
+    ("fields", 0, "latency_ms"),
+    ("schema", 0, "kdns/v1"),
+    ("trace --no-such-flag", 2, "error"),
+    ("trace --kubeconfig /nonexistent", 3, "error"),
+    ("explain x.test --in pod --kubeconfig /nonexistent", 3, "error"),
+)
+ROOT_RUNS: tuple[tuple[str, int, str], ...] = (("trace --local --for 1s", 0, "the agent on this machine"),)
+
+
+def main() -> int:
+    manifest_path = ROOT / "dist" / "krew-manifest.yaml"
+    spec = yaml.safe_load(manifest_path.read_text())["spec"]
+    (platform,) = spec["platforms"]
+    archive = ROOT / "dist" / platform["uri"].rpartition("/")[2]
+    with tempfile.TemporaryDirectory() as folder:
+        program = install(archive, platform, Path(folder))
+        runs = RUNS + (ROOT_RUNS if os.geteuid() == 0 else ())
+        failed = [problem for run in runs if (problem := run_one(program, *run))]
+        if krew := os.environ.get("KREW"):
+            failed += by_krew(krew, manifest_path, archive, Path(folder))
+        if validate := os.environ.get("VALIDATE_KREW"):
+            named = shutil.copy(manifest_path, Path(folder, "kdns.yaml"))  # krew wants the plugin's name
+            done = subprocess.run(
+                [validate, "-manifest", named, "-skip-install"], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                failed.append(done.stderr)
+    for problem in failed:
+        print(problem, file=sys.stderr)
+    print(f"{len(runs) - len(failed)} of {len(runs)} runs of the installed archive are well")
+    return bool(failed)
+
+
+def install(archive: Path, platform: dict[str, object], folder: Path) -> Path:
+    """As krew: into a store, and one link."""
+    unpacked, store = folder / "unpacked", folder / "store"
+    with tarfile.open(archive) as tar:
+        tar.extractall(unpacked, filter="data")
+    store.mkdir()
+    files = platform["files"]
+    assert isinstance(files, list)
+    for file in files:
+        for path in unpacked.glob(file["from"]):
+            shutil.move(path, store / file["to"] / path.name)
+    link = folder / "bin" / "kubectl-kdns"
+    link.parent.mkdir()
+    link.symlink_to(store / str(platform["bin"]))
+    return link
+
+
+def run_one(program: Path, arguments: str, status: int, words: str) -> str:
+    """What was wrong; "" for nothing."""
+    environment = {"HOME": str(program.parent), "PATH": "/nonexistent"}
+    command = [str(program), *arguments.split()]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    if done.returncode == status and words in done.stdout + done.stderr:
+        return ""
+    wanted = f"status {done.returncode}, not {status}, or without {words!r}"
+    return f"kubectl-kdns {arguments}: {wanted}:\n{done.stderr[-800:]}"
+
+
+def by_krew(krew: str, manifest: Path, archive: Path, folder: Path) -> list[str]:
+    """krew's own installation, from the manifest and the archive here."""
+    home = folder / "krew"
+    environment = {**os.environ, "KREW_ROOT": str(home), "HOME": str(folder)}
+    named = shutil.copy(manifest, folder / "kdns.yaml")
+    command = [krew, "install", f"--manifest={named}", f"--archive={archive}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        return [f"krew install: {done.stderr}"]
+    return [problem for run in RUNS[:4] if (problem := run_one(home / "bin/kubectl-kdns", *run))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
