@@ -10,12 +10,15 @@ import importlib
 import sys
 from pathlib import Path
 
+from kubectl_kdns.cli.app import calm_collector
+
 HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
     """Runs the benches named, or all; the exit status is 0, for a figure is no verdict."""
     sys.path.insert(0, str(HERE))
+    calm_collector()  # as the program itself does
     names = sys.argv[1:] or sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
     print(f"{'what':46} {'measured':>16} {'beside':>36} {'ratio':>8}")
     for name in names:

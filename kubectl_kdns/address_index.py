@@ -52,6 +52,7 @@ class AddressIndex:
         self._lock = threading.Lock()
         self._labels: WeakValueDictionary[int, Labels] = WeakValueDictionary()  # by hash: keys cost memory
         self._pods: dict[str, Pod] = {}  # by UID; those that ended too
+        self._static: dict[str, str] = {}  # UIDs by those that the nodes know
         self._pods_at: dict[str, tuple[Pod, ...]] = {}  # by address, in order of their starts
         self._ended: deque[tuple[int, Pod]] = deque()
         self._nodelocal: dict[str, Pod] = {}  # by node
@@ -91,6 +92,15 @@ class AddressIndex:
             and pod.labels.match(parsed)
         ]
 
+    def node_names(self) -> list[str]:
+        with self._lock:
+            return list(self._nodes)
+
+    def service_names(self) -> list[tuple[str, str]]:
+        """(namespace, name) of each."""
+        with self._lock:
+            return list(self._services)
+
     # Feeding
 
     def labels(self, mapping: Mapping[str, str]) -> Labels:
@@ -118,6 +128,9 @@ class AddressIndex:
                     pod = structs.replace(pod, start_ns=max(pod.start_ns, old.start_ns), ips=old.ips)
             self._pods[pod.uid] = pod
             self._known_uids.pop(pod.uid, None)
+            if pod.static_uid:
+                self._static[pod.static_uid] = pod.uid
+                self._known_uids.pop(pod.static_uid, None)
             self._put_at_addresses(pod)
             if pod.labels.kind == "nodelocal" and pod.node:
                 self._put_nodelocal(pod, pod.node)
@@ -197,7 +210,7 @@ class AddressIndex:
 
     def _look_up_uid(self, uid: str) -> Who | None:
         with self._lock:
-            pod = self._pods.get(uid)
+            pod = self._pods.get(self._static.get(uid, uid))
             if pod is None:
                 return None
             who = self._known_uids[uid] = self._who_of(pod)
@@ -279,6 +292,9 @@ class AddressIndex:
             if self._pods.get(pod.uid) is pod:
                 del self._pods[pod.uid]
                 self._known_uids.pop(pod.uid, None)
+                if self._static.get(pod.static_uid) == pod.uid:
+                    del self._static[pod.static_uid]
+                    self._known_uids.pop(pod.static_uid, None)
 
     def _replace(self, index: dict[str, _Addressed], old: _Addressed | None, new: _Addressed | None) -> None:
         """Puts the addresses of `new` in the place of those of `old`."""

@@ -7,9 +7,9 @@ cluster, `decode` gives batches of the same records for a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 from msgspec import Struct, field
 
@@ -19,24 +19,34 @@ from kubectl_kdns.model import Record
 if TYPE_CHECKING:
     from kubectl_kdns.change import Change, Leftover
     from kubectl_kdns.directory import Directory
+    from kubectl_kdns.doctor import Check, ClusterFacts
     from kubectl_kdns.filter import Filter
     from kubectl_kdns.kube import Cluster
 
 
 class Probe(Struct, frozen=True):
-    """A backend's answer to "can you work here?": `fix` is the smallest change that would make it usable."""
+    """A backend's answer to "can you work here?": `fix` is the smallest change that would make it usable.
+
+    `creates`: it would work at once, but creates objects in the cluster while it runs, so it has to be asked
+    for; `evidence` says which.
+    """
 
     usable: bool
     evidence: str
     fix: str = ""
+    creates: bool = False
 
 
 class Plan(Struct, frozen=True):
     """What a backend does itself of a filter. `takes` says it for --explain-filter, one clause an item;
-    `work` is the backend's own. It must never drop an event that the filter wants."""
+    `work` is the backend's own. It must never drop an event that the filter wants.
+
+    `sees_twice`: it sees a lookup at several places by itself, at the client's socket and at the server's.
+    """
 
     takes: tuple[str, ...] = ()
     work: Any = None
+    sees_twice: bool = False
 
 
 class Scope(Struct, frozen=True):
@@ -44,7 +54,7 @@ class Scope(Struct, frozen=True):
 
     `history` asks for events from before now (bounded by `since_ns` and `tail` lines a source; no more than
     the `last` lookups of all are wanted), `follow` for those from now on. `options` are the backend's own
-    flags by their long name, `-` as `_`.
+    flags by their long name, `-` as `_`. `progress` asks for notices `progress`, from backends that know it.
     """
 
     cluster: Cluster | None = None
@@ -57,6 +67,7 @@ class Scope(Struct, frozen=True):
     previous: bool = False
     raw: bool = False
     messages: bool = False
+    progress: bool = False
     timeout_ns: int = 5_000_000_000
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -106,6 +117,96 @@ class Backend(Protocol):
 
     def leftovers(self, cluster: Cluster) -> list[Leftover]:
         """What earlier runs of this backend left in the cluster. Raises KdnsError when it cannot look."""
+
+
+@runtime_checkable
+class Creator(Protocol):
+    """What a backend has besides whose `open` creates objects in the cluster, for --dry-run."""
+
+    def creates(self, scope: Scope, plan: Plan, *, server: bool) -> list[Any]:
+        """Those objects. With `server` the API server has looked at them; raises KdnsError if it refuses."""
+
+
+class Entered(Protocol):
+    """A place in the cluster from which DNS messages can be sent; `resolv_conf` is its file's text."""
+
+    resolv_conf: str
+
+    def send(self, slot: int, server: str, port: int, message: bytes, *, over_tcp: bool) -> None:
+        """From socket number `slot` there (0 to 63), which keeps the server of its first message."""
+
+    def receive(self, timeout_s: float) -> tuple[int, int, bytes] | None:
+        """The slot, an errno (0: none) and the message that came; None when nothing did in time."""
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Enterable(Protocol):
+    """What a source has besides that can ask from within a pod of the cluster."""
+
+    def enter(self, node: str, pod_uid: str) -> Entered:
+        """`pod_uid` "" is the node itself. Raises BackendError while it cannot."""
+
+
+class Forward(Struct, frozen=True):
+    """One of those that a DNS server of the cluster asks in turn: `server` is its kind (coredns, nodelocal),
+    `where` names what says so, `zone` what is asked there ("." for all), `to` an address or the file that
+    has them, `scheme` dns, tls, quic, https or grpc."""
+
+    server: str
+    where: str
+    zone: str
+    to: str
+    port: int
+    scheme: str = "dns"
+
+
+@runtime_checkable
+class Forwarder(Protocol):
+    """What a backend has besides that knows whom the DNS servers ask in turn."""
+
+    def forwards(self, cluster: Cluster, options: Mapping[str, Any]) -> list[Forward]:
+        """All of them; raises KdnsError when that cannot be known."""
+
+
+class ServerPod(Struct, frozen=True):
+    """A pod that answers DNS for the cluster, with the port of its container."""
+
+    namespace: str
+    name: str
+    node: str
+    ip: str
+    port: int
+    labels: Mapping[str, str]
+
+
+@runtime_checkable
+class ServerFinder(Protocol):
+    """What a backend has besides that knows the pods of the DNS servers."""
+
+    def servers(self, cluster: Cluster, options: Mapping[str, Any]) -> list[ServerPod]:
+        """The ready ones; raises KdnsError when they cannot be found."""
+
+
+@runtime_checkable
+class Doctor(Protocol):
+    """What a backend has besides that knows how the DNS server which it watches should look."""
+
+    @property
+    def checks(self) -> Sequence[Check[Any]]:
+        """They judge what `facts` gives; their `needs` may also name fields of `ClusterFacts`."""
+
+    def facts(
+        self,
+        cluster: Cluster,
+        options: Mapping[str, Any],
+        general: Callable[[], ClusterFacts],
+        needs: frozenset[str],
+    ) -> Any:
+        """Reads what the chosen checks need. `general` waits for the general facts, which are read meanwhile.
+
+        Only reads; never raises for what cannot be read, it is `Unread` in the facts."""
 
 
 class BackendInfo(Struct, frozen=True):

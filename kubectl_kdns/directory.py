@@ -10,10 +10,10 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from kubectl_kdns.address_index import NODELOCAL, NOW, AddressIndex, selector_of
-from kubectl_kdns.endpoints import Who
-from kubectl_kdns.model import Client, Lookup, Message, Server
+from kubectl_kdns.endpoints import Pod, Who
+from kubectl_kdns.model import SERVERS, Client, Lookup, Message, Server
 
-SERVERS = frozenset({"nodelocal", "coredns"})
+__all__ = ["Directory", "Pod"]
 
 
 class Directory(AddressIndex):
@@ -26,7 +26,12 @@ class Directory(AddressIndex):
         if client:
             if client.pod_uid:
                 # Whatever the address says: the kernel knew whose it was.
-                _complete(record, client, self.who_is_pod(client.pod_uid) or Who("pod"))
+                who = self.who_is_pod(client.pod_uid) or Who("pod")
+                _complete(record, client, who)
+                client.pod_uid = who.pod_uid or client.pod_uid
+                if client.container_id and client.container is UNSET:
+                    pod = self._pods.get(client.pod_uid)
+                    client.container = pod.container_name(client.container_id) if pod else UNSET
             elif client.ip:
                 known = self._known.get(client.ip)
                 if known is None or not known.since <= time < known.until:

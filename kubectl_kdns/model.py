@@ -20,6 +20,8 @@ T = TypeVar("T")
 Maybe: TypeAlias = T | UnsetType
 
 HOPS = ("client", "nodelocal", "coredns")
+SERVERS = frozenset(HOPS[1:])
+"""The hops, and kinds of endpoints, that are DNS servers of the cluster."""
 SIDES = ("client", "server", "proxy")
 STATUSES = ("answered", "unanswered", "unwritten", "denied", "pending")
 TRANSPORTS = ("udp", "tcp", "tls", "https", "quic")
@@ -40,6 +42,11 @@ LOSS_REASONS = (
     "tcp_gap",
     "capture_drop",
 )
+WATCHING, FORWARDS, PROGRESS = "watching", "forwards", "progress"
+"""Codes of notices that are for programs: what is watched, where DNS servers forward to, and until when all
+of a node has been told (coverage.py)."""
+OLDER = "older_than_last"
+"""Of the counters of a summary: lookups that --last left out."""
 LOSS_UNITS = ("messages", "lines", "flows")
 
 
@@ -226,6 +233,120 @@ class Notice(Struct, gc=False):
     node: Maybe[str] = UNSET
     code: Maybe[str] = UNSET
     message: Maybe[str] = UNSET
+    ports: Maybe[list[int]] = UNSET
+
+
+class Sight(Struct, gc=False, frozen=True):
+    """One place where a hop of a journey was seen. `latency_ms` is what was measured there."""
+
+    backend: Maybe[str] = UNSET
+    node: Maybe[str] = UNSET
+    side: Maybe[str] = UNSET
+    latency_ms: Maybe[float] = UNSET
+
+
+class JourneyHop(Struct, gc=False):
+    """One asker and one server on the way; `depth` is 0 for what the application asked. `network_ms` is the
+    latency at the asker minus that at the server, `server_ms` what the server needed besides waiting for
+    others: each of clocks of one node. `sure` says how it was joined: exact, unique or likely."""
+
+    depth: int
+    hop: Maybe[str] = UNSET
+    sure: Maybe[str] = UNSET
+    time: Maybe[str] = UNSET
+    client: Maybe[Client] = UNSET
+    server: Maybe[Server] = UNSET
+    transport: Maybe[str] = UNSET
+    status: Maybe[str] = UNSET
+    rcode: Maybe[str] = UNSET
+    tries: Maybe[int] = UNSET
+    latency_ms: Maybe[float] = UNSET
+    network_ms: Maybe[float] = UNSET
+    server_ms: Maybe[float] = UNSET
+    upstream: Maybe[Upstream] = UNSET
+    error: Maybe[Error] = UNSET
+    seen: list[Sight] = []
+
+
+class Attempt(Struct, gc=False):
+    """One lookup of an application with all its hops. `apart` counts lookups that belong to this or to
+    another one, which cannot be known."""
+
+    time: Maybe[str] = UNSET
+    name: Maybe[str] = UNSET
+    type: Maybe[str] = UNSET
+    status: Maybe[str] = UNSET
+    rcode: Maybe[str] = UNSET
+    latency_ms: Maybe[float] = UNSET
+    resolved_ips: Maybe[list[str]] = UNSET
+    code: Maybe[str] = UNSET
+    conclusion: Maybe[str] = UNSET
+    apart: int = 0
+    hops: list[JourneyHop] = []
+
+
+class Journey(Struct, gc=False):
+    """A request as the application made it: one name, its types, its search list, and where each went.
+
+    `code` is stable, `conclusion` is the sentence for people.
+    """
+
+    apiVersion: str = API_VERSION
+    kind: Literal["journey"] = "journey"
+    time: Maybe[str] = UNSET
+    name: Maybe[str] = UNSET
+    types: list[str] = []
+    client: Maybe[Client] = UNSET
+    status: Maybe[str] = UNSET
+    rcode: Maybe[str] = UNSET
+    latency_ms: Maybe[float] = UNSET
+    resolved_ips: Maybe[list[str]] = UNSET
+    code: Maybe[str] = UNSET
+    conclusion: Maybe[str] = UNSET
+    attempts: list[Attempt] = []
+
+
+class LastError(Struct, gc=False, frozen=True):
+    time: Maybe[str] = UNSET
+    message: Maybe[str] = UNSET
+
+
+class UpstreamHealth(Struct, gc=False, kw_only=True):
+    """What one DNS server of the cluster asked one upstream in a span of time, and what came of it.
+
+    `latency_ms` has p50, p95, p99 and max of what was answered.
+    """
+
+    apiVersion: str = API_VERSION
+    kind: Literal["upstream"] = "upstream"
+    time: Maybe[str] = UNSET
+    duration_ms: Maybe[float] = UNSET
+    server: Maybe[str] = UNSET
+    hop: Maybe[str] = UNSET
+    upstream: Maybe[Upstream] = UNSET
+    configured: Maybe[str] = UNSET
+    queries: int
+    tries: int
+    unanswered: int
+    tcp: int
+    checks: int
+    rcodes: dict[str, int]
+    latency_ms: dict[str, float]
+    last_error: Maybe[LastError] = UNSET
+
+
+class Insight(Struct, gc=False, kw_only=True):
+    """A pattern in what was shown: `count` lookups of `total` have it; `code` is stable."""
+
+    apiVersion: str = API_VERSION
+    kind: Literal["insight"] = "insight"
+    time: Maybe[str] = UNSET
+    code: str
+    message: str
+    count: int
+    total: int
+    example: Maybe[str] = UNSET
+    fix: Maybe[str] = UNSET
 
 
 class NameCount(Struct, gc=False, frozen=True):
@@ -276,11 +397,14 @@ class Summary(Struct, gc=False):
     counters: dict[str, int] = {}
 
 
-Record = Lookup | Message | Loss | Notice | Summary
+Record = Lookup | Message | Loss | Notice | Journey | UpstreamHealth | Insight | Summary
 RECORD_TYPES: dict[str, type[Record]] = {
     "lookup": Lookup,
     "message": Message,
     "loss": Loss,
     "notice": Notice,
+    "journey": Journey,
+    "upstream": UpstreamHealth,
+    "insight": Insight,
     "summary": Summary,
 }

@@ -19,8 +19,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from kubectl_kdns.backend import Source
-from kubectl_kdns.model import Lookup, Message, Record
-from kubectl_kdns.sightings import NearestSightings
+from kubectl_kdns.model import OLDER, Journey, Lookup, Message, Record
 
 QUEUE_BATCHES = 8
 TICK_S = 0.1
@@ -37,6 +36,22 @@ class Sink(Protocol):
     def write(self, records: Sequence[Record]) -> None: ...
     def flush(self) -> None:
         """Called when no further batch is waiting."""
+
+
+class Stage(Protocol):
+    """What joins lookups before they are shown: it may hold them for others that belong to them."""
+
+    def add(self, records: Iterable[Record]) -> list[Record]:
+        """The records that are ready now."""
+
+    def rest(self, *, at_end: bool = False) -> list[Record]:
+        """Those that need not be held any more, as nothing comes just now; at the end all of them."""
+
+    filtered: int
+    """Lookups that it left out because they did not match."""
+
+    @property
+    def counters(self) -> Mapping[str, int]: ...
 
 
 class Stop:
@@ -56,6 +71,14 @@ class Stop:
         return take_signals(self.handle)
 
 
+class Interrupted(KeyboardInterrupt):
+    """One of them came where nobody looks at a Stop yet; its number is the argument."""
+
+
+def interrupt(number: int, _frame: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
 def take_signals(handle: Callable[[int, FrameType | None], None]) -> Callable[[], None]:
     """Lets `handle` have the signals that end a program; returns what gives them back."""
     numbers = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
@@ -69,11 +92,13 @@ def take_signals(handle: Callable[[int, FrameType | None], None]) -> Callable[[]
 
 
 class Counts(Struct):
-    """Lookups only: seen = shown + filtered + other sightings of shown ones."""
+    """Lookups only: seen = shown + filtered + other sightings of shown ones. `older`: filtered, as more than
+    `last` came after them."""
 
     seen: int = 0
     shown: int = 0
     filtered: int = 0
+    older: int = 0
 
 
 class Pipeline:
@@ -98,14 +123,14 @@ class Pipeline:
         since: str = "",
         until: str = "",
         for_s: float | None = None,
-        sightings: NearestSightings | None = None,
+        joins: Stage | None = None,
         on_tick: Callable[[], bool] | None = None,
         on_record: Callable[[Record], None] | None = None,
     ) -> None:
         self.sources, self.sink, self.accept, self.name = sources, sink, accept, name
         self.stop = stop or Stop()
         self.limit, self.live_from, self.since, self.until = limit, live_from, since, until
-        self.for_s, self.sightings = for_s, sightings
+        self.for_s, self.joins = for_s, joins
         self.on_tick, self.on_record = on_tick, on_record
         self.counts = Counts()
         self._queue: queue.Queue[list[Record] | _Past | _End] = queue.Queue(QUEUE_BATCHES)
@@ -194,13 +219,13 @@ class Pipeline:
                 self._pass(item)
                 if self._queue.empty():
                     self.sink.flush()
-                if self.limit is not None and self.counts.shown >= self.limit:
-                    return failure
             else:
                 self._release_history()
-                self._show_sightings()
+                self._show_held()
+            if self.limit is not None and self.counts.shown >= self.limit:
+                return failure
         self._release_history(at_end=True)
-        self._show_sightings()
+        self._show_held(at_end=True)
         return failure
 
     def _pass(self, batch: list[Record]) -> None:
@@ -241,7 +266,9 @@ class Pipeline:
                 rest.append(record)
             elif (record.time or "") < self.live_from:
                 if len(history) == history.maxlen:
-                    self.counts.filtered += type(history[0] if history else record) is Lookup
+                    is_lookup = type(history[0] if history else record) is Lookup
+                    self.counts.filtered += is_lookup
+                    self.counts.older += is_lookup
                 history.append(record)
                 self._historic_s = time.monotonic()
             else:
@@ -256,14 +283,14 @@ class Pipeline:
         self._history, self._held_live = None, []
         self._show(held)
 
-    def _show_sightings(self) -> None:
-        """Those that were held for a nearer one, which has not come."""
-        if self.sightings is not None:
-            self._print(self.sightings.rest())
+    def _show_held(self, *, at_end: bool = False) -> None:
+        """Those that were held for others, which have not come."""
+        if self.joins is not None:
+            self._print(self.joins.rest(at_end=at_end))
             self.sink.flush()
 
     def _show(self, records: list[Record]) -> None:
-        self._print(records if self.sightings is None else self.sightings.add(records))
+        self._print(records if self.joins is None else self.joins.add(records))
 
     def _print(self, records: list[Record]) -> None:
         shown = _lookups_in(records)
@@ -278,12 +305,10 @@ class Pipeline:
 
     def counters(self) -> dict[str, int]:
         """The figures of all sources, added up by name."""
-        total: dict[str, int] = {}
+        total = {OLDER: self.counts.older} if self.counts.older else {}
         for source in self.sources:
             total = added(total, source.counters)
-        if self.sightings is not None:
-            total["other_sightings"] = self.sightings.hidden
-        return total
+        return added(total, self.joins.counters) if self.joins is not None else total
 
 
 class _Past(Struct, frozen=True):
@@ -297,19 +322,23 @@ class _End(Struct, frozen=True):
     failure: BaseException | None
 
 
+_COUNTED = (Lookup, Journey)
+
+
 def added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     """Two sets of figures as one, added up by name."""
     return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
 
 
 def _lookups_in(records: Iterable[Record]) -> int:
-    return sum(type(record) is Lookup for record in records)
+    """A journey is what one lookup of an application became."""
+    return sum(type(record) in _COUNTED for record in records)
 
 
 def _first(records: list[Record], lookups: int) -> list[Record]:
     """The records before the lookup that would be one too many."""
     for index, record in enumerate(records):
-        if type(record) is Lookup:
+        if type(record) in _COUNTED:
             if lookups == 0:
                 return records[:index]
             lookups -= 1

@@ -7,19 +7,23 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from typing import IO, TextIO, cast
+from typing import IO, TYPE_CHECKING, TextIO, cast
 
 from msgspec import Struct
 
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import InputError, UsageError, did_you_mean
-from kubectl_kdns.model import Record
+from kubectl_kdns.model import Record, UpstreamHealth
 from kubectl_kdns.output import make_output, split_format
 from kubectl_kdns.output.clock import WallClock
 from kubectl_kdns.output.options import OutputOptions, TimeStyle, use_color
+from kubectl_kdns.output.rows import RowOutput
 from kubectl_kdns.output.summary_text import summary_text
 from kubectl_kdns.summary import Summarizer
 from kubectl_kdns.times import NS_PER_S, format_time, ms
+
+if TYPE_CHECKING:
+    from kubectl_kdns.detect import Detector
 
 TIME_FORMS = ("local", "utc", "relative", "none")
 SUMMARY_FORMS = ("text", "json", "none")
@@ -37,6 +41,7 @@ class PrinterOptions(Struct, frozen=True):
     time: str = "local"
     summary: str = "text"
     record_to: str = ""
+    insights: bool = False
 
 
 def _one_of(flag: str, value: str, allowed: Sequence[str]) -> str:
@@ -77,6 +82,9 @@ class Printer:
         )
         self._output = make_output(name, self._out, err, form)
         self._summarizer = Summarizer()
+        # In a stream for programs only where it is asked for.
+        for_people = isinstance(self._output, RowOutput) and self.summary_form == "text"
+        self._detector = make_detector() if options.insights or for_people else None
         self._progress = err.isatty() and not self._terminal
         self._telling = False
         self._started_ns = self._told_ns = time.monotonic_ns()
@@ -88,6 +96,18 @@ class Printer:
         self._output.write(records)
         if self.summary_form != "none":
             self._summarizer.add(records)
+        if self._detector:
+            self._detector.add(records)
+
+    def print_upstreams(self, records: Sequence[UpstreamHealth]) -> None:
+        """As records where the format has them, else as one table."""
+        if isinstance(self._output, RowOutput):
+            from kubectl_kdns.output.upstreams_text import upstreams_text
+
+            self._output.print_text(upstreams_text(records, self._form, WallClock(self._form)))
+        else:
+            self._output.write(records)
+        self.flush()
 
     def flush(self) -> None:
         """Called when nothing else is waiting, so that a lone event shows at once."""
@@ -129,6 +149,8 @@ class Printer:
                 self._err.write(f"{summary_text(summary, self._form, WallClock(self._form))}")
             else:
                 self._output.write([summary])
+        if self._detector and not self._file:
+            self._output.write(self._detector.insights(format_time(time.time_ns())))
         self._output.end()
         self._out.flush()
 
@@ -136,6 +158,12 @@ class Printer:
         """Closes what was opened here."""
         if self._file:
             self._file.close()
+
+
+def make_detector() -> Detector:
+    from kubectl_kdns.detect import Detector
+
+    return Detector()
 
 
 def _create(path: str) -> IO[bytes]:

@@ -12,11 +12,14 @@ from typing import Any, get_args, get_type_hints
 from msgspec import UnsetType, inspect
 
 from kubectl_kdns import model
+from kubectl_kdns.doctor.finding import SEVERITIES, Finding
 from kubectl_kdns.fields import BY_PATH, Field
+from kubectl_kdns.journey_fields import JOURNEY_FIELDS
 
 SCHEMA_ID = "https://github.com/kubectl-kdns/kubectl-kdns/schema/kdns-v1.json"
 
 _TIME = "RFC 3339 UTC, nanoseconds"
+
 _ANSWER = (
     Field("dns.answers.name", "string", "owner name of the record"),
     Field("dns.answers.type", "string", "type of the record"),
@@ -29,6 +32,7 @@ _NOTICE = (
     Field("node", "string", "the node that it is about"),
     Field("code", "string", "what it is about, stable, for programs"),
     Field("message", "string", "what it says, for people"),
+    Field("ports", "list<int>", "of code watching: those seen; of forwards: where DNS servers forward to"),
 )
 _LOSS = (
     Field("time", "string", "when it was noticed", unit=_TIME),
@@ -71,7 +75,44 @@ _SUMMARY = (
     Field("groups.distinct_names", "int", "how many names; absent when there were too many to remember"),
     Field("loss", "list", "what is missing, added up by backend, reason and unit"),
     *[replace(field, path=f"loss.{field.path}") for field in _LOSS],
-    Field("counters", "map", "figures of the backends, such as lines that were no queries"),
+    Field("counters", "map", "of backends (lines that were no queries); `older_than_last`: by --last"),
+)
+_UPSTREAM = (
+    Field("time", "string", "end of the time that was watched", unit=_TIME),
+    Field("duration_ms", "double", "length of that time", unit="ms"),
+    Field("server", "string", "the DNS server's pod that asked"),
+    Field("hop", "string", "what it is", values=("coredns", "nodelocal")),
+    Field("upstream.ip", "string", "whom it asked"),
+    Field("upstream.port", "int", "port of whom it asked"),
+    Field("configured", "string", "where that is configured"),
+    Field("queries", "int", "lookups that were sent there"),
+    Field("tries", "int", "transmissions of them", unit="messages"),
+    Field("unanswered", "int", "lookups without an answer"),
+    Field("tcp", "int", "lookups over TCP"),
+    Field("checks", "int", "health checks of plugin/forward, which begin when an upstream has failed"),
+    Field("rcodes", "map", "answers by response code"),
+    Field("latency_ms", "map", "p50, p95, p99 and max of what was answered", unit="ms"),
+    Field("last_error.time", "string", "when the last failed lookup was asked", unit=_TIME),
+    Field("last_error.message", "string", "what became of it"),
+)
+_INSIGHT = (
+    Field("time", "string", "end of the time that was looked at", unit=_TIME),
+    Field("code", "string", "which pattern, stable, for programs"),
+    Field("message", "string", "what was found, for people"),
+    Field("count", "int", "lookups that have it"),
+    Field("total", "int", "lookups that were looked at for it"),
+    Field("example", "string", "one of them"),
+    Field("fix", "string", "what to change, or to look at"),
+)
+_FINDING = (
+    Field("check", "string", "the check that says so (`kubectl kdns doctor --list`)"),
+    Field("topic", "string", "what the check is about, for people"),
+    Field("severity", "string", "how bad it is", values=SEVERITIES),
+    Field("on.kind", "string", "kind of the object that it is about, in lower case"),
+    Field("on.name", "string", "its name"),
+    Field("on.namespace", "string", "its namespace"),
+    Field("evidence", "string", "what was seen, with numbers, for people"),
+    Field("fix", "string", "the smallest change that would help, a command where there is one"),
 )
 _LOOKUP = (*BY_PATH.values(), *_ANSWER)
 
@@ -83,16 +124,23 @@ FIELDS_OF_KIND: dict[str, dict[str, Field]] = {
         "message": _LOOKUP,
         "loss": _LOSS,
         "notice": _NOTICE,
+        "journey": JOURNEY_FIELDS,
+        "upstream": _UPSTREAM,
+        "insight": _INSIGHT,
         "summary": _SUMMARY,
+        "finding": _FINDING,
     }.items()
 }
+
+DOCUMENT_TYPES: dict[str, type] = {**model.RECORD_TYPES, "finding": Finding}
+"""By kind: what streams print, and what `doctor` prints."""
 
 Schema = dict[str, Any]
 
 
 def json_schema() -> Schema:
     """The schema of one line of `-o json`: one definition a kind, told apart by `kind`."""
-    kinds = model.RECORD_TYPES
+    kinds = DOCUMENT_TYPES
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA_ID,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -10,14 +11,14 @@ from typing import Any, TextIO
 from msgspec import UNSET, Struct, field
 
 from kubectl_kdns.backend import Plan, Scope, Source, backend_infos, find_backend, load_backend
-from kubectl_kdns.errors import InputError
+from kubectl_kdns.errors import InputError, UsageError
 from kubectl_kdns.filter import Filter, implied_values, parse_filter
 from kubectl_kdns.filter.explain import explain
 from kubectl_kdns.filter.flags import FilterFlags, flags_expression
 from kubectl_kdns.inputs import Input, open_inputs
 from kubectl_kdns.kube.flags import ConnectionFlags
 from kubectl_kdns.model import Lookup, Record
-from kubectl_kdns.pipeline import Accept, Pipeline, Stop, added
+from kubectl_kdns.pipeline import Accept, Pipeline, Stage, Stop, added
 from kubectl_kdns.printer import Printer, PrinterOptions
 from kubectl_kdns.sightings import NearestSightings
 from kubectl_kdns.times import NS_PER_S, format_time
@@ -41,6 +42,7 @@ class StreamRequest(Struct, frozen=True):
     output: PrinterOptions = field(default_factory=PrinterOptions)
     explain_filter: bool = False
     backends: tuple[str, ...] = ()
+    local: bool = False
     inputs: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     history: bool = False
@@ -56,9 +58,12 @@ class StreamRequest(Struct, frozen=True):
     messages: bool = False
     raw: bool = False
     all_sightings: bool = False
+    journeys: bool = False
     now_ns: int = 0
     change: ChangeRequest | None = None
     ask: Callable[[str], str] | None = None
+    yes: bool = False
+    dry_run: str = ""
 
     def runs_for_s(self) -> float | None:
         """The end of a live run: after --for, or when the time of --until has come."""
@@ -78,6 +83,7 @@ class StreamRequest(Struct, frozen=True):
             previous=self.previous,
             raw=self.raw,
             messages=self.messages,
+            progress=self.journeys,
             timeout_ns=self.timeout_ns,
             options=self.options,
         )
@@ -86,6 +92,8 @@ class StreamRequest(Struct, frozen=True):
 def run_stream(request: StreamRequest, out: TextIO, err: TextIO) -> int:
     """Runs it; data to `out`, status to `err`. Returns the exit status; raises KdnsError."""
     filter_ = parse_filter(flags_expression(request.filters))
+    if request.journeys:
+        check_journeys(request)
     for name in request.backends:
         find_backend(name)
     if request.explain_filter:
@@ -100,19 +108,41 @@ def run_stream(request: StreamRequest, out: TextIO, err: TextIO) -> int:
             pipeline = make_pipeline(request, filter_, [source], printer)
             pipeline.on_tick = partial(tell_progress, pipeline, printer)
             return run_pipeline(pipeline, printer, stack)
+        if request.local:
+            return run_local(request, filter_, printer, stack)
         from kubectl_kdns.live import run_live
 
         return run_live(request, filter_, printer, stack)
 
 
+def run_local(request: StreamRequest, filter_: Filter, printer: Printer, stack: ExitStack) -> int:
+    """What one backend sees on this machine; there is no cluster to ask for names."""
+    backend = load_backend(request.backends[0])
+    plan = backend.plan(source_filter(request, filter_))
+    source = backend.open(request.scope(), plan)
+    stack.callback(source.close)
+    printer.status(f"{backend.name}: {source.description}")
+    pipeline = make_pipeline(request, filter_, [source], printer, sees_twice=plan.sees_twice)
+    return run_pipeline(pipeline, printer, stack)
+
+
 def make_pipeline(
-    request: StreamRequest, filter_: Filter, sources: Sequence[Source], printer: Printer, **more: Any
+    request: StreamRequest,
+    filter_: Filter,
+    sources: Sequence[Source],
+    printer: Printer,
+    *,
+    sees_twice: bool = False,
+    **more: Any,
 ) -> Pipeline:
     """The pipeline of a request; `more` are what only live runs have (names, changes)."""
     environment = more.pop("environment", None)
-    # One log sees a lookup once; files, and several backends, may see it at several places.
-    several = bool(request.inputs) or len(sources) > 1
+    # One log sees a lookup once; files, packets, and several backends, may see it at several places.
+    several = bool(request.inputs) or len(sources) > 1 or sees_twice
     accept = filter_.compile(environment) if filter_.expr is not None else None
+    joins = joins_of(request, accept, several)
+    if request.journeys:
+        accept = None  # it chooses journeys by what was asked; their other hops may not fit it
     if accept and "SERVFAIL" in (implied_values(filter_.expr, "dns.rcode") or ()):
         accept = PerhapsServfail(accept)
     return Pipeline(
@@ -120,7 +150,7 @@ def make_pipeline(
         sink=printer,
         accept=accept,
         limit=request.limit,
-        sightings=None if request.all_sightings or not several else NearestSightings(),
+        joins=joins,
         last=request.last,
         live_from=format_time(request.now_ns) if request.last else "",
         since=format_time(request.since_ns) if request.since_ns else "",
@@ -128,6 +158,30 @@ def make_pipeline(
         for_s=request.runs_for_s(),
         **more,
     )
+
+
+def check_journeys(request: StreamRequest) -> None:
+    """UsageError for what does not go with --journeys."""
+    form = request.output.output.partition("=")[0]
+    if form not in ("table", "wide", "json", "yaml"):
+        raise UsageError(f"--journeys does not go with -o {form}", hint="-o table, json or yaml")
+    for flag, given in (("--messages", request.messages), ("--all-sightings", request.all_sightings)):
+        if given:
+            raise UsageError(f"--journeys and {flag} together", hint=f"leave out {flag}")
+
+
+def joins_of(request: StreamRequest, accept: Accept | None, several: bool) -> Stage | None:
+    """What makes one line, or one journey, of several lookups."""
+    if request.journeys:
+        from kubectl_kdns.journeys import Journeys
+
+        return Journeys(request.timeout_ns, accept, None if request.inputs else time.time_ns)
+    return NearestSightings() if several and not request.all_sightings else None
+
+
+def source_filter(request: StreamRequest, filter_: Filter) -> Filter:
+    """What backends may leave out: a journey needs all hops, also those that the filter does not want."""
+    return parse_filter("") if request.journeys else filter_
 
 
 def tell_progress(pipeline: Pipeline, printer: Printer) -> bool:
@@ -170,7 +224,8 @@ def run_pipeline(pipeline: Pipeline, printer: Printer, stack: ExitStack) -> int:
         counts = pipeline.counts
         if isinstance(pipeline.accept, PerhapsServfail) and pipeline.accept.count:
             printer.status(pipeline.accept.notice)
-        printer.finish(seen=counts.seen, filtered=counts.filtered, counters=pipeline.counters())
+        filtered = counts.filtered + (pipeline.joins.filtered if pipeline.joins else 0)
+        printer.finish(seen=counts.seen, filtered=filtered, counters=pipeline.counters())
     return 128 + stop.signal if stop.signal else 0
 
 
@@ -198,7 +253,7 @@ class Recorded:
             if backend is None:
                 raise _unknown_kind(item)
             kinds.append(f"{item.name} ({backend.name})")
-            plan: Plan = backend.plan(filter_)
+            plan: Plan = backend.plan(source_filter(request, filter_))
             self._opened.append(partial(backend.decode, item.stream, scope, plan))
         self.description = f"reading {', '.join(kinds)}"
 

@@ -22,7 +22,7 @@ HOLD_NS = NS_PER_S // 5
 REMEMBER_NS = 15 * NS_PER_S
 """Longer than a lookup may be waited for: one backend may tell its end long before another one."""
 MAX_HELD = 20_000
-_RANK_OF_SIDE = {"client": 0, "proxy": 1, "server": 2}
+RANK_OF_SIDE = {"client": 0, "proxy": 1, "server": 2}
 
 _Key = tuple[Any, ...]
 
@@ -49,6 +49,8 @@ class _Line(Struct):
 
 class NearestSightings:
     """Takes lookups as they complete and gives back those to show, about in the order they came in."""
+
+    filtered = 0
 
     def __init__(self) -> None:
         self.hidden = 0
@@ -85,7 +87,11 @@ class NearestSightings:
         ready += self._release(self._now_ns - HOLD_NS)
         return ready
 
-    def rest(self) -> list[Record]:
+    @property
+    def counters(self) -> dict[str, int]:
+        return {"other_sightings": self.hidden}
+
+    def rest(self, *, at_end: bool = False) -> list[Record]:  # noqa: ARG002
         """All that is held; for the end, and for when nothing comes any more."""
         return [self._show() for _ in range(len(self._held))]
 
@@ -161,5 +167,5 @@ def _add_cause(nearest: Lookup, other: Lookup) -> None:
 
 def _distance(lookup: Lookup) -> tuple[int, bool, float]:
     """How far from the client: by side; where that is unknown, the longest latency is the nearest."""
-    rank = _RANK_OF_SIDE.get(lookup.side or "", 3)
+    rank = RANK_OF_SIDE.get(lookup.side or "", 3)
     return rank, lookup.status != "answered", -(lookup.latency_ms or 0.0)

@@ -21,7 +21,9 @@ from msgspec import UNSET
 
 from kubectl_kdns.model import (
     Client,
+    Dns,
     Group,
+    Journey,
     Lookup,
     Loss,
     Maybe,
@@ -172,6 +174,9 @@ class Summarizer:
     def add(self, records: Sequence[Record]) -> None:
         """Lookups and losses count; messages are parts of lookups, and other records no figures."""
         lookups = [record for record in records if type(record) is Lookup]
+        for record in records:
+            if type(record) is Journey:
+                lookups += sightings_in(record)
         for place, run in _runs(lookups):
             tally = self._tallies.get(place)
             if tally is None:
@@ -216,6 +221,30 @@ class Summarizer:
             loss=list(self._losses.values()),
             counters=dict(counters),
         )
+
+
+def sightings_in(journey: Journey, *, nearest_only: bool = False) -> list[Lookup]:
+    """All lookups of a journey, at each place that saw them, or only nearest to who asked."""
+    return [
+        Lookup(
+            time=hop.time,
+            backend=sight.backend,
+            hop=hop.hop,
+            side=sight.side,
+            status=hop.status,
+            latency_ms=sight.latency_ms,
+            transport=hop.transport,
+            tries=hop.tries,
+            client=hop.client,
+            server=hop.server,
+            dns=Dns(name=attempt.name, type=attempt.type, rcode=hop.rcode),
+            upstream=hop.upstream,
+            error=hop.error,
+        )
+        for attempt in journey.attempts
+        for hop in attempt.hops
+        for sight in (hop.seen[:1] if nearest_only else hop.seen)
+    ]
 
 
 def _runs(lookups: list[Lookup]) -> Iterable[tuple[_Place, list[Lookup]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,15 @@ from hypothesis import settings
 # Timing never decides a test, and the machine that runs them may be busy.
 settings.register_profile("kdns", deadline=None)
 settings.load_profile("kdns")
+
+# What whoever runs the tests has set for himself is not for them.
+for _name in [
+    name
+    for name in os.environ
+    if name.startswith("KDNS_") and not name.startswith(("KDNS_E2E_", "KDNS_HUBBLE", "KDNS_REQUIRE_"))
+]:
+    del os.environ[_name]
+os.environ["KDNS_CONFIG"] = os.devnull
 
 GOLDEN = Path(__file__).parent / "golden"
 Golden = Callable[[str, str], None]

@@ -40,8 +40,7 @@ class RelayStream:
         self._call = call
 
     def __iter__(self) -> Iterator[Sequence[bytes]]:
-        for raw in self._call:
-            yield (raw,)
+        return zip(self._call)  # batches of one
 
     def close(self) -> None:
         self._call.cancel()

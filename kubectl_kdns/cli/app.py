@@ -5,25 +5,34 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import KdnsError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from kubectl_kdns.config import Setting
 
 COMMANDS = {
     "trace": "trace",
     "coredns-logs": "coredns_logs",
     "hubble": "hubble",
+    "explain": "explain",
+    "upstreams": "upstreams",
     "record": "record",
     "demo": "demo",
     "backends": "backends",
+    "doctor": "doctor",
     "fields": "fields",
     "schema": "schema",
     "cleanup": "cleanup",
+    "config": "config",
+    "completion": "completion",
     "version": "version",
 }
 
@@ -40,8 +49,8 @@ def main(argv: Sequence[str]) -> int:
     """Runs one command; returns the exit status. Never shows a traceback unless KDNS_DEBUG=1."""
     try:
         return _run(list(argv))
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt as error:
+        return 128 + (error.args[0] if error.args else signal.SIGINT)
     except BrokenPipeError:
         # Whoever read our output has gone; that is an orderly end. Nothing more may be written to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -65,33 +74,59 @@ def main(argv: Sequence[str]) -> int:
         return 3
 
 
+def calm_collector() -> None:
+    """Lets Python look for cycles rarely: records form none, and what was imported stays.
+
+    By default each ten thousand lookups that wait to be joined are looked at again and again: journeys took
+    twice the time.
+    """
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
 def _run(argv: list[str]) -> int:
     name, rest = split_command(argv)
+    from kubectl_kdns.cli.settings import blamed, defaults_for
+
+    defaults = defaults_for(name)
+    try:
+        run = parse(name, rest, defaults)
+        calm_collector()
+        run()
+    except UsageError as error:
+        raise blamed(error, name, defaults) from None
+    except Exit as exit_:
+        return exit_.status
+    return 0
+
+
+def parse(name: str, arguments: Sequence[str], defaults: Mapping[str, Setting]) -> Callable[[], None]:
+    """The command with its flags, to be called. Raises UsageError."""
     import importlib
 
     import typer
+
+    from kubectl_kdns.cli.settings import parameters
 
     module = importlib.import_module(f"kubectl_kdns.cli.{COMMANDS[name]}")
     app = typer.Typer(
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": []},
+        context_settings={"help_option_names": [], "default_map": parameters(name, defaults)},
     )
     app.command()(module.COMMAND)
     # click's UsageError, wherever this version of typer keeps its click.
     usage_error: Any = typer.BadParameter.__bases__[0]
     try:
-        run = app(rest, prog_name=f"kubectl kdns {name}", standalone_mode=False)
+        run: Callable[[], None] = app(
+            list(arguments), prog_name=f"kubectl kdns {name}", standalone_mode=False
+        )
     except usage_error as error:
         raise UsageError(
             str(error.format_message()).rstrip("."), hint=f"kubectl kdns {name} --help"
         ) from None
-    try:
-        run()
-    except Exit as exit_:
-        return exit_.status
-    return 0
+    return run
 
 
 def split_command(argv: Sequence[str]) -> tuple[str, list[str]]:

@@ -8,7 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubectl_kdns.backend import BackendInfo, Probe, backend_infos, find_backend, load_backend
-from kubectl_kdns.cli.groups import ConnectionOptions, CorednsOptions, HubbleOptions, InputOptions
+from kubectl_kdns.cli.groups import (
+    ConnectionOptions,
+    CorednsOptions,
+    EbpfOptions,
+    HubbleOptions,
+    InputOptions,
+)
 from kubectl_kdns.cli.options import Options, command, flag
 from kubectl_kdns.cli.stream import backend_options, connection_flags
 from kubectl_kdns.dns.names import safe_text
@@ -32,7 +38,7 @@ class BackendsOptions(Options):
     output: str = flag("-o", "--output", metavar="FORMAT", help="table (default) or json", default="table")
 
 
-GROUPS: list[type[Options]] = [BackendsOptions, CorednsOptions, HubbleOptions, ConnectionOptions]
+GROUPS: list[type[Options]] = [BackendsOptions, CorednsOptions, HubbleOptions, EbpfOptions, ConnectionOptions]
 
 
 def rbac_manifest(name: str, rules: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -75,7 +81,11 @@ def probe_all(
 
 
 def run(
-    options: BackendsOptions, coredns: CorednsOptions, hubble: HubbleOptions, connection: ConnectionOptions
+    options: BackendsOptions,
+    coredns: CorednsOptions,
+    hubble: HubbleOptions,
+    ebpf: EbpfOptions,
+    connection: ConnectionOptions,
 ) -> None:
     """Prints them."""
     chosen = [find_backend(name) for name in options.names] or list(backend_infos().values())
@@ -95,7 +105,7 @@ def run(
         return
     if options.output not in ("table", "json"):
         raise UsageError(f"-o {options.output}: table or json")
-    probes = probe_all(chosen, backend_options(InputOptions(), coredns, hubble), connection)
+    probes = probe_all(chosen, backend_options(InputOptions(), coredns, hubble, ebpf), connection)
     if options.output == "json":
         rows = [
             {
@@ -111,7 +121,8 @@ def run(
         return
     for info in chosen:
         probe = probes[info.name]
-        print(f"{info.name:<9}{'works' if probe.usable else 'cannot work here'}: {safe_text(probe.evidence)}")
+        answer = "works" if probe.usable else "works on request" if probe.creates else "cannot work here"
+        print(f"{info.name:<9}{answer}: {safe_text(probe.evidence)}")
         print(f"{'':<9}{info.summary}")
         if probe.fix:
             print(f"{'':<9}Try: {safe_text(probe.fix)}")

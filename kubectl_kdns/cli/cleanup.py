@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from kubectl_kdns.backend import backend_infos, load_backend
 from kubectl_kdns.cli.groups import ConnectionOptions
 from kubectl_kdns.cli.options import Options, command, flag
 from kubectl_kdns.cli.stream import connection_flags
 from kubectl_kdns.dns.names import safe_text
-from kubectl_kdns.errors import UsageError
+from kubectl_kdns.errors import ForbiddenError, UsageError
+
+if TYPE_CHECKING:
+    from kubectl_kdns.change import Leftover
 
 DESCRIPTION = "A run that ends in order leaves nothing; this is for one that was killed. What another running kdns still uses is left alone, unless --all is given."
 EXAMPLES = """
@@ -35,12 +39,16 @@ def run(options: CleanupOptions, connection: ConnectionOptions) -> None:
     from kubectl_kdns.kube import connect
 
     cluster = connect(connection_flags(connection))
-    leftovers = [
-        leftover
-        for info in backend_infos().values()
-        if info.live
-        for leftover in load_backend(info.name).leftovers(cluster)
-    ]
+    leftovers: list[Leftover] = []
+    for info in backend_infos().values():
+        if info.live:
+            try:
+                leftovers += load_backend(info.name).leftovers(cluster)
+            except ForbiddenError as error:
+                if error.status == 401:
+                    raise
+                # Who has no right to one backend's objects may well have left some of another's.
+                print(f"notice: not looked at for {info.name}: {safe_text(error.what)}", file=sys.stderr)
     for leftover in leftovers:
         description = safe_text(leftover.description)
         if leftover.in_use and not options.all:

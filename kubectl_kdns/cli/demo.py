@@ -7,7 +7,7 @@ import time
 from importlib.resources import as_file, files
 
 from kubectl_kdns.cli.groups import OutputOptions, SelectionOptions
-from kubectl_kdns.cli.options import Options, command
+from kubectl_kdns.cli.options import Options, command, flag
 from kubectl_kdns.cli.stream import filter_flags, printer_options, run_request
 from kubectl_kdns.kube.flags import ConnectionFlags
 from kubectl_kdns.session import StreamRequest
@@ -21,8 +21,21 @@ EXAMPLES = """
 kubectl kdns demo
 kubectl kdns demo --failed -o wide
 kubectl kdns demo --slower-than 500ms -o json
+kubectl kdns demo --journeys --failed
 """
-GROUPS: list[type[Options]] = [SelectionOptions, OutputOptions]
+
+
+class DemoOptions(Options):
+    """Which recording."""
+
+    journeys: bool = flag(
+        "--journeys",
+        help="The same shop by packets: each request with all its hops, how long each took, and the conclusion",
+        default=False,
+    )
+
+
+GROUPS: list[type[Options]] = [DemoOptions, SelectionOptions, OutputOptions]
 
 WHAT_TO_SEE = """
 What to look at:
@@ -37,23 +50,37 @@ What to look at:
 4. reports may not ask for exports.partner.test, and legacy may not ask at all: network policies. No log of CoreDNS
    would ever show these; Hubble does.
    kubectl kdns demo --status denied
+5. The same shop by packets, with every hop of each request and a sentence about how it ended.
+   kubectl kdns demo --journeys
+"""
+WHAT_JOURNEYS_SHOW = """
+What to look at, in the line behind each "=":
+1. bank.drop.test arrived at a CoreDNS pod, which asked its upstream three times and got no answer.
+   kubectl kdns demo --journeys --unanswered
+2. smtp.slow.test took 702 ms, and 701 of them were spent at the upstream; rates.servfail.test is the upstream's own.
+   kubectl kdns demo --journeys --slower-than 500ms
+3. "paymnets" goes through all of the search list, and then out of the cluster, before it is denied.
+   kubectl kdns demo --journeys --rcode NXDOMAIN
+4. api.example.com was asked of 8.8.8.8, past the cluster's DNS; ledger.example.com of an address that nobody has.
 """
 
 
-def run(selection: SelectionOptions, output: OutputOptions) -> None:
-    """Replays it to this terminal, then tells in three points what to look at."""
-    with as_file(files("kubectl_kdns") / "demo" / "shop.jsonl.gz") as recording:
+def run(options: DemoOptions, selection: SelectionOptions, output: OutputOptions) -> None:
+    """Replays it to this terminal, then tells in a few points what to look at."""
+    name = "packets.jsonl.gz" if options.journeys else "shop.jsonl.gz"
+    with as_file(files("kubectl_kdns") / "demo" / name) as recording:
         run_request(
             StreamRequest(
                 connection=ConnectionFlags(),
                 filters=filter_flags(selection),
                 explain_filter=selection.explain_filter,
                 inputs=(str(recording),),
+                journeys=options.journeys,
                 output=printer_options(output),
                 now_ns=time.time_ns(),
             )
         )
-    print(WHAT_TO_SEE, file=sys.stderr)
+    print(WHAT_JOURNEYS_SHOW if options.journeys else WHAT_TO_SEE, file=sys.stderr)
 
 
 COMMAND = command(GROUPS, run)

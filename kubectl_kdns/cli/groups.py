@@ -294,6 +294,64 @@ class HubbleOptions(Options):
     )
 
 
+class EbpfOptions(Options):
+    """The agents that watch packets (backend ebpf), on nodes or on this machine."""
+
+    local: bool = flag(
+        "--local",
+        help="Watch this machine, without Kubernetes (--backend ebpf; as root)",
+        default=False,
+    )
+    agent_namespace: str = flag(
+        "--agent-namespace",
+        metavar="NS",
+        help="Namespace for the agents' Jobs; it must allow privileged pods",
+        default="kube-system",
+    )
+    agent_node: tuple[str, ...] = flag(
+        "--agent-node", metavar="GLOB", help="Run agents on these nodes only (repeatable)", default=()
+    )
+    agent_node_selector: str = flag(
+        "--agent-node-selector", metavar="SELECTOR", help="Run agents on nodes with these labels", default=""
+    )
+    max_nodes: int = flag("--max-nodes", metavar="N", help="Run at most so many agents at once", default=50)
+    image: str = flag(
+        "--image",
+        metavar="IMAGE",
+        help="Image for the agents' containers, of which nothing is run (default: one that the node has)",
+        default="",
+    )
+    image_pull_secret: str = flag(
+        "--image-pull-secret", metavar="NAME", help="Secret for pulling it", default=""
+    )
+    privileged: bool = flag(
+        "--privileged",
+        help="Run agents privileged, for nodes that give no BPF capabilities",
+        default=False,
+    )
+    priority_class: str = flag(
+        "--priority-class", metavar="NAME", help="PriorityClass of the agents' pods", default=""
+    )
+    agent_cpu: str = flag(
+        "--agent-cpu", metavar="QUANTITY", help="CPU limit of an agent (default: none)", default=""
+    )
+    agent_memory: str = flag(
+        "--agent-memory", metavar="QUANTITY", help="Memory limit of an agent", default="128Mi"
+    )
+    max_rate: int = flag(
+        "--max-rate",
+        metavar="N",
+        help="Send at most so many messages a second and node, and count the rest; 0: no limit",
+        default=50000,
+    )
+    agent_lifetime: str = flag(
+        "--agent-lifetime",
+        metavar="DURATION",
+        help="Agents end after this time at the latest (default: a minute after --for; 1h without it)",
+        default="",
+    )
+
+
 class OutputOptions(Options):
     """What is printed, and how."""
 
@@ -313,5 +371,10 @@ class OutputOptions(Options):
     )
     time: str = flag(
         "--time", metavar="FORM", help="local, utc, relative (to the first event) or none", default="local"
+    )
+    insights: bool = flag(
+        "--insights",
+        help="Add the patterns that were found as records (json, yaml); with rows they always stand at the end",
+        default=False,
     )
     summary: str = flag("--summary", metavar="FORM", help="At the end: text, json or none", default="text")

@@ -10,15 +10,16 @@ from msgspec.structs import replace
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
     CorednsOptions,
+    EbpfOptions,
     HubbleOptions,
     InputOptions,
     OutputOptions,
     SelectionOptions,
     StreamOptions,
 )
-from kubectl_kdns.cli.options import Options, comma_list, command, flag
+from kubectl_kdns.cli.options import Options, command, flag
 from kubectl_kdns.cli.stream import make_request, run_request
-from kubectl_kdns.cli.trace import TraceOptions, bounds_of
+from kubectl_kdns.cli.trace import TraceOptions, bounds_of, chosen_backends, consent
 from kubectl_kdns.errors import UsageError
 
 DESCRIPTION = "Takes the flags of trace, and writes kdns JSON lines (compressed when FILE ends with .gz) until Ctrl-C, --for or --limit. kubectl kdns trace --from FILE shows the same stream again."
@@ -35,7 +36,7 @@ class RecordOptions(Options):
     force: bool = flag("--force", help="Overwrite an existing file", default=False)
 
 
-GROUPS: list[type[Options]] = [RecordOptions, TraceOptions, SelectionOptions, StreamOptions, InputOptions, CorednsOptions, HubbleOptions, ConnectionOptions]  # fmt: skip
+GROUPS: list[type[Options]] = [RecordOptions, TraceOptions, SelectionOptions, StreamOptions, InputOptions, CorednsOptions, HubbleOptions, EbpfOptions, ConnectionOptions]  # fmt: skip
 
 
 def run(
@@ -46,6 +47,7 @@ def run(
     inputs: InputOptions,
     coredns: CorednsOptions,
     hubble: HubbleOptions,
+    ebpf: EbpfOptions,
     connection: ConnectionOptions,
 ) -> None:
     """Writes the file."""
@@ -53,12 +55,20 @@ def run(
         raise UsageError("record needs a file to write", hint="kubectl kdns record incident.jsonl")
     if record.file != "-" and os.path.exists(record.file) and not record.force:
         raise UsageError(f"{record.file} exists", hint="another name, or --force to overwrite it")
-    backends = tuple(name for name in comma_list(options.backend) if name != "auto")
+    if options.dry_run not in ("", "none"):
+        raise UsageError("record writes a file", hint=f"kubectl kdns trace --dry-run={options.dry_run}")
     request = make_request(
         *(selection, stream, inputs, coredns, hubble, OutputOptions(output="json"), connection),
         bounds=bounds_of(options, stream, inputs),
-        backends=backends,
+        backends=chosen_backends(options, inputs, ebpf),
+        ebpf=ebpf,
     )
+    if options.journeys:
+        raise UsageError(
+            "a recording has what journeys are made of", hint="kubectl kdns trace --from FILE --journeys"
+        )
+    # Every place that saw a lookup is kept: a replay joins them again.
+    request = replace(consent(options, request), all_sightings=True)
     to = "" if record.file == "-" else record.file
     run_request(replace(request, output=replace(request.output, record_to=to)))
     if record.file != "-":

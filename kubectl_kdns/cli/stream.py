@@ -12,6 +12,7 @@ from kubectl_kdns.cli.app import Exit
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
     CorednsOptions,
+    EbpfOptions,
     HubbleOptions,
     InputOptions,
     OutputOptions,
@@ -56,7 +57,7 @@ def backend_options(inputs: InputOptions, *own: Options) -> dict[str, Any]:
     Times are nanoseconds, with _ns behind the name.
     """
     options: dict[str, Any] = {name: getattr(group, name) for group in own for name in group.FLAGS}
-    for name in ("hubble_timeout", "hubble_request_timeout"):
+    for name in ("hubble_timeout", "hubble_request_timeout", "agent_lifetime"):
         if name in options:
             flag = "--" + name.replace("_", "-")
             options[f"{name}_ns"] = duration_ns(flag, options.pop(name))
@@ -92,6 +93,7 @@ def make_request(
     *,
     bounds: Bounds,
     backends: tuple[str, ...] = (),
+    ebpf: EbpfOptions | None = None,
 ) -> StreamRequest:
     """One request of all the flags; UsageError for what does not fit together."""
     now_ns = time.time_ns()
@@ -100,13 +102,16 @@ def make_request(
     timeout = duration_ns("--timeout", stream.timeout)
     if not timeout:
         raise UsageError(f"--timeout {stream.timeout}: more than 0 is needed")
+    options = backend_options(inputs, coredns, hubble, *([ebpf] if ebpf else []))
+    for_ns = duration_ns("--for", stream.for_)
     return StreamRequest(
         connection=connection_flags(connection),
         filters=filter_flags(selection),
         explain_filter=selection.explain_filter,
         backends=backends,
+        local=ebpf is not None and ebpf.local,
         inputs=inputs.from_,
-        options=backend_options(inputs, coredns, hubble),
+        options=options | {"for_ns": for_ns},
         history=bounds.history,
         follow=bounds.follow,
         since_ns=bounds.since_ns,
@@ -114,7 +119,7 @@ def make_request(
         tail=bounds.tail,
         last=bounds.last,
         previous=bounds.previous,
-        for_ns=duration_ns("--for", stream.for_),
+        for_ns=for_ns,
         limit=stream.limit,
         timeout_ns=timeout,
         messages=stream.messages,
@@ -134,6 +139,7 @@ def printer_options(output: OutputOptions) -> PrinterOptions:
         color=output.color,
         time=output.time,
         summary=output.summary,
+        insights=output.insights,
     )
 
 

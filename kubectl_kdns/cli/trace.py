@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 
+from msgspec.structs import replace
+
+from kubectl_kdns.cli.change import terminal_to_ask
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
     CorednsOptions,
+    EbpfOptions,
     HubbleOptions,
     InputOptions,
     OutputOptions,
@@ -16,6 +20,7 @@ from kubectl_kdns.cli.groups import (
 from kubectl_kdns.cli.options import Options, comma_list, command, flag, moment_ns
 from kubectl_kdns.cli.stream import Bounds, make_request, run_request
 from kubectl_kdns.errors import UsageError
+from kubectl_kdns.session import StreamRequest
 
 DESCRIPTION = (
     "Live from now on, until Ctrl-C, --for or --limit; --since and --last put history before it. "
@@ -31,6 +36,12 @@ kubectl kdns trace -n shop deploy/cart --slower-than 100ms
 # the last ten minutes, and then end
 kubectl kdns trace --since 10m --no-follow --rcode SERVFAIL
 
+# packets of every pod, with the process that asked; agents are there as long as this runs
+kubectl kdns trace --backend ebpf -n shop
+
+# where each request went, and how it ended
+kubectl kdns trace --backend ebpf,coredns -n shop --journeys
+
 # a capture, as JSON lines
 kubectl kdns trace --from capture.pcap --failed -o json
 """
@@ -42,12 +53,29 @@ class TraceOptions(Options):
     backend: tuple[str, ...] = flag(
         "--backend",
         metavar="NAMES",
-        help="auto (default), or backends by name: hubble, coredns (kubectl kdns backends lists them)",
+        help="auto (default), or backends by name: hubble, coredns, ebpf (kubectl kdns backends lists them)",
         default=(),
     )
     last: int | None = flag("--last", metavar="N", help="Begin with the last N lookups of the past")
     follow: bool = flag("-f", "--follow", help="Go on with what comes (the default)", default=False)
     no_follow: bool = flag("--no-follow", help="End with the history of --since or --last", default=False)
+    journeys: bool = flag(
+        "--journeys",
+        help="Join what was seen of a request at all places: its hops, how long each took, and the conclusion",
+        default=False,
+    )
+    yes: bool = flag(
+        "-y",
+        "--yes",
+        help="Create what a backend needs (ebpf: its agents' Jobs) without asking",
+        default=False,
+    )
+    dry_run: str = flag(
+        "--dry-run",
+        metavar="client|server",
+        help="Only show what a backend would create (-o yaml: the whole objects)",
+        default="",
+    )
 
 
 GROUPS: list[type[Options]] = [
@@ -57,6 +85,7 @@ GROUPS: list[type[Options]] = [
     InputOptions,
     CorednsOptions,
     HubbleOptions,
+    EbpfOptions,
     OutputOptions,
     ConnectionOptions,
 ]
@@ -81,6 +110,30 @@ def bounds_of(options: TraceOptions, stream: StreamOptions, inputs: InputOptions
     )
 
 
+def chosen_backends(options: TraceOptions, inputs: InputOptions, ebpf: EbpfOptions) -> tuple[str, ...]:
+    """Those that were named, none for auto; UsageError for what does not go with files or this machine."""
+    backends = tuple(name for name in comma_list(options.backend) if name != "auto")
+    if inputs.from_ and backends:
+        raise UsageError("--from reads files, --backend a cluster: choose one")
+    if ebpf.local and backends not in ((), ("ebpf",)):
+        raise UsageError("--local is for --backend ebpf", hint="leave out the other backends")
+    if ebpf.local and inputs.from_:
+        raise UsageError("--from reads files, --local this machine: choose one")
+    return ("ebpf",) if ebpf.local else backends
+
+
+def consent(options: TraceOptions, request: StreamRequest) -> StreamRequest:
+    """The request with what was said of creating objects in the cluster."""
+    if options.dry_run not in ("", "none", "client", "server"):
+        raise UsageError(f"--dry-run={options.dry_run}: client or server")
+    dry_run = "" if options.dry_run == "none" else options.dry_run
+    if dry_run and (request.inputs or request.local):
+        raise UsageError("--dry-run is for a cluster: nothing would be created")
+    return replace(
+        request, yes=options.yes, dry_run=dry_run, ask=terminal_to_ask(), journeys=options.journeys
+    )
+
+
 def run(
     options: TraceOptions,
     selection: SelectionOptions,
@@ -88,21 +141,20 @@ def run(
     inputs: InputOptions,
     coredns: CorednsOptions,
     hubble: HubbleOptions,
+    ebpf: EbpfOptions,
     output: OutputOptions,
     connection: ConnectionOptions,
 ) -> None:
     """Streams to this terminal."""
-    backends = tuple(name for name in comma_list(options.backend) if name != "auto")
-    if inputs.from_ and backends:
-        raise UsageError("--from reads files, --backend a cluster: choose one")
+    backends = chosen_backends(options, inputs, ebpf)
     bounds = bounds_of(options, stream, inputs)
-    run_request(
-        make_request(
-            *(selection, stream, inputs, coredns, hubble, output, connection),
-            bounds=bounds,
-            backends=backends,
-        )
+    request = make_request(
+        *(selection, stream, inputs, coredns, hubble, output, connection),
+        bounds=bounds,
+        backends=backends,
+        ebpf=ebpf,
     )
+    run_request(consent(options, request))
 
 
 COMMAND = command(GROUPS, run)

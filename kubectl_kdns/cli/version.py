@@ -9,6 +9,7 @@ from kubectl_kdns import __version__
 from kubectl_kdns.cli.groups import ConnectionOptions
 from kubectl_kdns.cli.options import Options, command, flag
 from kubectl_kdns.cli.stream import connection_flags
+from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import KdnsError, UsageError
 from kubectl_kdns.model import API_VERSION
 
@@ -40,7 +41,8 @@ def run(options: VersionOptions, connection: ConnectionOptions) -> None:
         from kubectl_kdns.kube import connect
 
         try:
-            versions["cluster"] = str(connect(connection_flags(connection)).get("/version")["gitVersion"])
+            found = connect(connection_flags(connection)).get("/version")
+            versions["cluster"] = safe_text(str(found["gitVersion"]))
         except KdnsError as error:
             print(f"notice: the cluster's version is unknown: {error}", file=sys.stderr)
     if options.output == "json":

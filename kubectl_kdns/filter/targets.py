@@ -32,7 +32,7 @@ def client_condition(text: str) -> Expr:
     """The client is this: a part of a pod's name (an RE2 regex), or KIND/NAME. Raises UsageError."""
     if "/" not in text:
         return Call("matches", Field("client.pod"), Literal(text))
-    kind, name = _kind_and_name(text)
+    kind, name = kind_and_name(text)
     match kind:
         case "Pod":
             return _is("client.pod", name)
@@ -69,7 +69,7 @@ def server_condition(text: str) -> Expr:
             "a range of addresses is not possible here",
             hint="-F 'server.ip.startsWith(\"10.96.\")'",
         )
-    kind, name = _kind_and_name(text)
+    kind, name = kind_and_name(text)
     match kind:
         case "Pod":
             return Or((_is("server.pod", name), _is("server.backend.pod", name)))
@@ -83,7 +83,7 @@ def server_condition(text: str) -> Expr:
             return _workload("server", kind, name)
 
 
-def _kind_and_name(text: str) -> tuple[str, str]:
+def kind_and_name(text: str) -> tuple[str, str]:
     """`deployments.v1.apps/cart` as Deployment and cart."""
     resource, _slash, name = text.partition("/")
     word = resource.partition(".")[0].lower()

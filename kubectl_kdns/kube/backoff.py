@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+# One of our own: threads that wait must not change what a program that uses `random` draws.
+_random = random.Random()
+
 
 class Backoff:
     """Waits of `first_s`, doubled up to `limit_s`, each between half and the whole of that."""
 
     def __init__(
-        self, first_s: float = 0.5, limit_s: float = 30.0, uniform: Callable[[], float] = random.random
+        self, first_s: float = 0.5, limit_s: float = 30.0, uniform: Callable[[], float] = _random.random
     ) -> None:
         self._first_s, self._limit_s, self._uniform = first_s, limit_s, uniform
         self.failures = 0

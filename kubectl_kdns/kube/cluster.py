@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kubectl_kdns.kube.port_forward import PortForward
     from kubectl_kdns.kube.websocket import WebSocket
 
+_random = random.Random()  # not the one that others may have seeded
 PAGE_SIZE = 500
 MERGE_PATCH = "application/merge-patch+json"
 """The content type of a PATCH by RFC 7396."""
@@ -141,7 +142,7 @@ class Cluster:
 
     def watch_as(self, path: str, of: type[T], **query: Query) -> Watch[T]:
         """A watch with its objects as `of`, with bookmarks. The server ends it after 5 to 10 minutes."""
-        seconds = 300 + random.randrange(300)
+        seconds = 300 + _random.randrange(300)
         query = {"allowWatchBookmarks": True, "timeoutSeconds": seconds, **query, "watch": True}
         stream = self._stream(path, query, seconds + WATCH_SPARE_S)
         return Watch(stream, of, self._config, path)

@@ -118,6 +118,8 @@ class PackageLogin:
             # From the files themselves, because a refreshed token has to be written back to them.
             load(os.pathsep.join(config.files), config.context or None, answer)
             authorization = answer.auth_settings().get("BearerToken", {}).get("value") or ""
+        except ModuleNotFoundError:
+            authorization, cause = "", "this kdns comes without the `kubernetes` package (pipx's has it)"
         except Exception as error:  # noqa: BLE001 - whatever it is, that provider does not log us in
             authorization, cause = "", safe_text(f"{type(error).__name__}: {error}")
         else:

@@ -18,7 +18,7 @@ from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.model import Maybe, Workload
 from kubectl_kdns.times import NS_PER_S, parse_time
 
-_DNS_SERVICE_NAMES = ("kube-dns", "coredns", "dns-default", "rke2-coredns-rke2-coredns")
+DNS_SERVICE_NAMES = ("kube-dns", "coredns", "dns-default", "rke2-coredns-rke2-coredns")
 _DNS_SERVICE_LABELS = {("k8s-app", "kube-dns"), ("k8s-app", "coredns")}
 _SCHEDULED_JOB = re.compile(r"(.+)-(\d{8})")
 _DAY_MINUTES = 24 * 60
@@ -34,6 +34,7 @@ class Annotations(Struct):
     """Those that we read. On nodes: addresses of tunnels and bridges, by which pods are seen elsewhere."""
 
     initial_events_end: str = msgspec.field(name="k8s.io/initial-events-end", default="")
+    config_hash: str = msgspec.field(name="kubernetes.io/config.hash", default="")
     calico_ipip: str = msgspec.field(name="projectcalico.org/IPv4IPIPTunnelAddr", default="")
     calico_vxlan: str = msgspec.field(name="projectcalico.org/IPv4VXLANTunnelAddr", default="")
     calico_vxlan6: str = msgspec.field(name="projectcalico.org/IPv6VXLANTunnelAddr", default="")
@@ -49,6 +50,7 @@ class Meta(Struct, rename="camel"):
     uid: str = ""
     resource_version: str = ""
     creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
     labels: dict[str, str] | None = None
     annotations: Annotations | None = None
     owner_references: list[Owner] | None = None
@@ -72,6 +74,8 @@ class _ContainerState(Struct):
 
 
 class _ContainerStatus(Struct):
+    name: str = ""
+    container_id: str = msgspec.field(name="containerID", default="")  # containerd://<64 hex digits>
     state: _ContainerState | None = None
 
 
@@ -163,6 +167,11 @@ def pod_of(pod: Pod, index: AddressIndex, now_ns: int) -> endpoints.Pod:
         ips=() if pod.spec.host_network else tuple(ip for ip in ips if ip),
         start_ns=_time_ns(status.start_time) or created_ns,
         end_ns=_end_ns(status, now_ns),
+        containers=endpoints.pack_containers(
+            (entry.container_id.rpartition("/")[2], safe_text(entry.name))
+            for entry in status.container_statuses or ()
+        ),
+        static_uid=meta.annotations.config_hash if meta.annotations else "",
     )
 
 
@@ -198,7 +207,7 @@ def service_of(service: Service) -> endpoints.Service:
         *(spec.external_ips or ()),
         *(ingress.ip for ingress in balancer.ingress or ()),
     ]
-    named = meta.name in _DNS_SERVICE_NAMES or not _DNS_SERVICE_LABELS.isdisjoint((meta.labels or {}).items())
+    named = meta.name in DNS_SERVICE_NAMES or not _DNS_SERVICE_LABELS.isdisjoint((meta.labels or {}).items())
     return endpoints.Service(
         safe_text(meta.namespace),
         safe_text(meta.name),
@@ -219,8 +228,8 @@ def node_of(node: Node) -> endpoints.Node:
     from ipaddress import ip_network
 
     addresses = [a.address for a in node.status.addresses or () if a.type in ("InternalIP", "ExternalIP")]
-    # All that is decoded of annotations, but for the first, which is no address.
-    tunnels = structs.astuple(node.metadata.annotations)[1:] if node.metadata.annotations else ()
+    # All that is decoded of annotations, but for the first two, which are no addresses.
+    tunnels = structs.astuple(node.metadata.annotations)[2:] if node.metadata.annotations else ()
     networks = node.spec.pod_cidrs or [node.spec.pod_cidr]
     bridges: list[str] = []
     for text in networks:

@@ -179,6 +179,20 @@ class World:
         self.apply(self._clients(name))
         self.fenced = self._ready_clients(name)
 
+    def add_asker(self, name: str, nameserver: str) -> None:
+        """A pod whose resolv.conf names this server, with the search list of its namespace."""
+        search = [f"{self.namespace}.svc.cluster.local", "svc.cluster.local", "cluster.local"]
+        options = [{"name": "ndots", "value": "5"}, {"name": "timeout", "value": "3"}]
+        options += [{"name": "attempts", "value": "1"}]
+        pod = self._clients(name)["spec"]["template"]["spec"]
+        pod |= {
+            "dnsPolicy": "None",
+            "dnsConfig": {"nameservers": [nameserver], "searches": search, "options": options},
+            "nodeName": next(iter(self.clients)),
+        }
+        self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": self._meta(name), "spec": pod})
+        self.kubectl("-n", self.namespace, "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+
     def _ready_clients(self, name: str) -> dict[str, str]:
         """The pod of this DaemonSet on each node, able to ask."""
         self.kubectl("-n", self.namespace, "rollout", "status", f"daemonset/{name}", "--timeout=120s")
@@ -191,10 +205,11 @@ class World:
                 self.kubectl("-n", self.namespace, *write, stdin=script)
         return clients
 
-    def add_dns(self, name: str, corefile: str) -> None:
+    def add_dns(self, name: str, corefile: str, labels: dict[str, str] | None = None) -> None:
         """Two more CoreDNS pods with this Corefile, and their Service."""
-        image = self._coredns_image()
-        self.apply(self._corefile(name, corefile), self._deployment(name, image, 2), self._service(name))
+        deployment = self._deployment(name, self._coredns_image(), 2)
+        deployment["spec"]["template"]["metadata"]["labels"] |= labels or {}
+        self.apply(self._corefile(name, corefile), deployment, self._service(name))
         self.kubectl("-n", self.namespace, "rollout", "status", f"deployment/{name}", "--timeout=120s")
 
     def corefile(self) -> str:

@@ -7,12 +7,15 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from kubectl_kdns.model import Journey
 from support.api_server import ApiServer, failure
 from support.following import coredns_object
 
@@ -149,10 +152,25 @@ def test_record_and_replay_are_the_same_stream(kdns: Any, tmp_path: Path) -> Non
         done = kdns("record", path, "--backend", "coredns", "--since", "2026-11-23T09:00:00Z", "--no-follow")
         assert done.returncode == 0, done.stderr
         replayed = kdns("trace", "--from", path, "-o", "json", "--summary", "none").stdout.splitlines()
-        assert sorted(replayed) == sorted(live)
+        # Besides, a recording has what its journeys need to know of the cluster.
+        (forwards,) = [line for line in replayed if '"code":"forwards"' in line]
+        assert sorted(replayed) == sorted([*live, forwards])
         assert kdns("record", path, "--last", "1", "--no-follow").returncode == 2  # it exists
     table = kdns("trace", "--from", path, "deploy/web", "--failed", "--no-headers", "--time", "none").stdout
     assert table.split()[:4] == ["shop/web-5d4f-aaaaa", "typo.shop.svc.cluster.local", "AAAA", "NXDOMAIN"]
+
+
+def test_the_demo_tells_journeys(golden: Any) -> None:
+    command = [sys.executable, "-m", "kubectl_kdns", "demo", "--journeys", "--time", "utc"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    golden("commands/demo-journeys.txt", done.stdout)
+    every = subprocess.run([*command, "-o", "json"], capture_output=True, text=True, check=True).stdout
+    lines = [line for line in every.splitlines() if json.loads(line)["kind"] == "journey"]
+    journeys = [msgspec.json.decode(line, type=Journey) for line in lines]
+    codes = Counter(str(journey.code) for journey in journeys)
+    assert codes["upstream_silent"] == codes["upstream_failed"] == codes["outside"] == 1
+    assert all(attempt.apart == 0 for journey in journeys for attempt in journey.attempts)
 
 
 def test_last_takes_the_newest_in_order(kdns: Any) -> None:
@@ -162,15 +180,16 @@ def test_last_takes_the_newest_in_order(kdns: Any) -> None:
 
 def test_backends_say_what_works_and_print_rbac(kdns: Any, server: ApiServer) -> None:
     done = kdns("backends", "-o", "json")
-    (hubble, coredns, replay) = json.loads(done.stdout)
+    (hubble, coredns, ebpf, replay) = json.loads(done.stdout)
     assert (hubble["usable"], hubble["evidence"]) == (False, "no Cilium was found in this cluster")
     assert (coredns["name"], coredns["usable"]) == ("coredns", True)
+    assert (ebpf["name"], ebpf["usable"]) == ("ebpf", False)
     assert replay["usable"]
     rbac = kdns("backends", "coredns", "--rbac").stdout
     assert "pods/log" in rbac
     assert "kind: ClusterRole" in rbac
     server.put(config_map(COREFILE.replace("    log\n", "")))
-    (_, coredns, _) = json.loads(kdns("backends", "-o", "json").stdout)
+    (_, coredns, _, _) = json.loads(kdns("backends", "-o", "json").stdout)
     assert not coredns["usable"]
     assert coredns["fix"] == "kubectl kdns coredns-logs --enable --for 10m"
     done = kdns("trace")

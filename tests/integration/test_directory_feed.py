@@ -76,7 +76,7 @@ def until(directory: Directory, ip: str, expected: str | None) -> None:
 
 
 def until_said(said: list[str], count: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(said) < count:
         assert time.monotonic() < deadline, said
         time.sleep(0.001)

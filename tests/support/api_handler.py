@@ -26,7 +26,7 @@ PATH = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Request:
     method: str
     path: str
@@ -36,6 +36,8 @@ class Request:
     body: bytes
     connection: int
     """Requests of one connection have the same number."""
+    breaks: int = 0
+    """How often watches had been ended when it came."""
 
 
 @dataclass(frozen=True)
@@ -177,14 +179,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     422, "Invalid", "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch"
                 )
             )
-        return self._stream(self._events(request.query, kind, selects, initial), "application/json")
+        return self._stream(self._events(request, kind, selects, initial), "application/json")
 
     def _events(
-        self, query: dict[str, str], kind: str, selects: Callable[[Entry], bool], initial: bool
+        self, request: Request, kind: str, selects: Callable[[Entry], bool], initial: bool
     ) -> Iterator[bytes]:
-        api, store = self.api, self.api.store
+        api, store, query = self.api, self.api.store, request.query
         with store.changed:
-            breaks, bookmarks = len(api.watch_breaks), api.bookmarks
+            bookmarks = api.bookmarks
             asked = query.get("resourceVersion", "")
             version = int(asked) if asked not in ("", "0") else store.version
             first = store.select(kind, selects) if initial or asked in ("", "0") else []
@@ -202,8 +204,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 version = store.version
                 bookmark, bookmarks = bookmarks != api.bookmarks, api.bookmarks
                 if not changes and not bookmark:
-                    if len(api.watch_breaks) > breaks:
-                        if api.watch_breaks[breaks]:
+                    if len(api.watch_breaks) > request.breaks:
+                        if api.watch_breaks[request.breaks]:
                             raise Cut
                         return
                     if api.stopping:

@@ -176,6 +176,8 @@ class ApiServer:
 
     def scripted(self, request: Request) -> Reply | None:
         with self.changed:
+            # A watch that was asked for before they are ended is ended too, however late its thread goes on.
+            request.breaks = len(self.watch_breaks)
             self.requests.append(request)
             self.changed.notify_all()
             for fits, replies, forever in self._scripts:

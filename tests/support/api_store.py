@@ -26,6 +26,8 @@ RESOURCES = {
     "Deployment": ("/apis/apps/v1", "deployments", True),
     "DaemonSet": ("/apis/apps/v1", "daemonsets", True),
     "Job": ("/apis/batch/v1", "jobs", True),
+    "Event": ("/api/v1", "events", True),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies", True),
 }
 KIND_OF = {(prefix, plural): kind for kind, (prefix, plural, _) in RESOURCES.items()}
 
@@ -144,9 +146,10 @@ class Store:
 
 
 def selector(namespace: str, query: dict[str, str]) -> Selects:
-    """What a list selects: `labelSelector` with `=`, `!=`, `in` and existence, `fieldSelector` by path."""
+    """What a list selects: `labelSelector` with `=`, `!=`, `in` and existence, `fieldSelector`."""
     terms = [t for t in re.split(r",(?![^(]*\))", query.get("labelSelector", "")) if t]
     fields = [t.split("=", 1) for t in query.get("fieldSelector", "").replace("==", "=").split(",") if t]
+    # Of `path!=value` the path keeps the exclamation mark.
 
     def label_fits(term: str, labels: dict[str, str]) -> bool:
         if " in (" in term:
@@ -169,5 +172,5 @@ def selector(namespace: str, query: dict[str, str]) -> Selects:
     return lambda entry: (
         (not namespace or entry.namespace == namespace)
         and all(label_fits(term, entry.labels) for term in terms)
-        and all(field(entry, path) == value for path, value in fields)
+        and all((field(entry, path.rstrip("!")) == value) != path.endswith("!") for path, value in fields)
     )

@@ -3,7 +3,8 @@
     python -m support.hubble_flood --flows 1000000      # prints its address; each GetFlows gets all of them
 
 HTTP/2 by hand (RFC 9113), as much as a gRPC client needs: headers of requests are not decoded, so a request
-that is empty is taken for ServerStatus and any other for GetFlows, whatever it asks for. Plain text only.
+that is empty is taken for ServerStatus and any other for GetFlows. Of what that asks for only the field mask
+counts, as it decides how large the flows are. Plain text only.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from collections.abc import Iterator
 from google.protobuf.internal.encoder import _VarintBytes  # type: ignore[attr-defined]
 
 from support.hubble_flows import CLIENT, START_NS, enveloped, node_status, request, response
-from support.hubble_schema import ServerStatusResponse
+from support.hubble_ring import Mask, mask_of, masked
+from support.hubble_schema import GetFlowsRequest, ServerStatusResponse
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 4, 6, 8
@@ -31,8 +33,9 @@ _MARK = b"PASSPASS"
 _SECOND = START_NS // 1_000_000_000
 
 
-def second_of_flows(pairs: int, names: int) -> bytes:
-    """gRPC messages of `pairs` answered queries within one second; `at_second` makes others of them."""
+def second_of_flows(pairs: int, names: int, mask: Mask) -> bytes:
+    """gRPC messages of `pairs` answered queries within one second; `at_second` makes others of them. Without
+    a mask flows are whole."""
     messages = []
     for number in range(pairs):
         at_ns = _SECOND * 1_000_000_000 + number * (990_000_000 // pairs)
@@ -46,7 +49,7 @@ def second_of_flows(pairs: int, names: int) -> bytes:
         )
         for flow, part in ((ask, 1), (answer, 2)):
             flow.uuid = f"{_MARK.decode()}-0000-4000-8000-{number:011x}{part}"
-            messages.append(enveloped(flow).SerializeToString())
+            messages.append(enveloped(masked(flow, mask) if mask else flow).SerializeToString())
     return b"".join(map(_grpc, messages))
 
 
@@ -64,7 +67,7 @@ class Flood:
         self._flows = flows
         pairs = max(1, min(pairs, (flows + 1) // 2))
         self._pairs = pairs
-        self._template = second_of_flows(pairs, names)
+        self._names = names
         self._listener = socket.create_server(("127.0.0.1", port))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
 
@@ -82,17 +85,18 @@ class Flood:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
-    def messages(self) -> Iterator[bytes]:
+    def messages(self, mask: Mask) -> Iterator[bytes]:
         """The stream, in large pieces that end where a message ends."""
+        template = second_of_flows(self._pairs, self._names, mask)
         yield _grpc(node_status("NODE_CONNECTED", CLIENT.node).SerializeToString())
         left = self._flows
         for second in itertools.count():
             if left < 2 * self._pairs:
                 break
-            yield at_second(self._template, second)
+            yield at_second(template, second)
             left -= 2 * self._pairs
         if left > 0:
-            yield at_second(_first_messages(self._template, left), second)
+            yield at_second(_first_messages(template, left), second)
 
 
 class _Connection:
@@ -128,8 +132,10 @@ class _Connection:
 
     def _receive(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == SETTINGS and not flags & ACK:
-            self._settings(payload)
-            self._send(SETTINGS, ACK, 0, b"")
+            # The client counts by its new windows from this acknowledgement on.
+            with self._sending:
+                self._settings(payload)
+                self._socket.sendall(_frame_head(0, SETTINGS, ACK, 0))
         elif kind == PING and not flags & ACK:
             self._send(PING, ACK, 0, payload)
         elif kind == WINDOW_UPDATE:
@@ -142,8 +148,7 @@ class _Connection:
                 self._changed.notify_all()
         elif kind == DATA and len(payload) >= 5 and stream not in self._answered:
             self._answered.add(stream)
-            serve = self._flows if any(payload[1:5]) else self._status
-            threading.Thread(target=serve, args=(stream,), daemon=True).start()
+            threading.Thread(target=self._serve, args=(stream, payload[5:]), daemon=True).start()
 
     def _settings(self, payload: bytes) -> None:
         for name, value in struct.iter_unpack(">HI", payload):
@@ -154,13 +159,13 @@ class _Connection:
                     self._initial_window = value
                     self._changed.notify_all()
 
-    def _flows(self, stream: int) -> None:
-        self._answer(stream, self._flood.messages())
-
-    def _status(self, stream: int) -> None:
+    def _serve(self, stream: int, request: bytes) -> None:
+        if request:
+            paths = GetFlowsRequest.FromString(request).field_mask.paths
+            return self._answer(stream, self._flood.messages(mask_of(paths)))
         status = ServerStatusResponse(version="hubble-relay v1.17.4", num_flows=4095, max_flows=4095)
         status.num_connected_nodes.value = 1
-        self._answer(stream, iter([_grpc(status.SerializeToString())]))
+        return self._answer(stream, iter([_grpc(status.SerializeToString())]))
 
     def _answer(self, stream: int, pieces: Iterator[bytes]) -> None:
         try:
@@ -177,15 +182,16 @@ class _Connection:
                 self._changed.wait_for(lambda: not self._open or self._room(stream) > 0)
                 if not self._open:
                     raise OSError("closed")
-                size = min(len(data), self._room(stream), 1 << 20)
-                self._window -= size
-                self._windows[stream] = self._windows.get(stream, self._initial_window) - size
-            frames = bytearray()
-            for at in range(0, size, 16384):
-                part = data[at : min(at + 16384, size)]
-                frames += _frame_head(len(part), DATA, 0, stream)
-                frames += part
             with self._sending:
+                with self._changed:
+                    size = max(0, min(len(data), self._room(stream), 1 << 20))
+                    self._window -= size
+                    self._windows[stream] = self._windows.get(stream, self._initial_window) - size
+                frames = bytearray()
+                for at in range(0, size, 16384):
+                    part = data[at : min(at + 16384, size)]
+                    frames += _frame_head(len(part), DATA, 0, stream)
+                    frames += part
                 self._socket.sendall(frames)
             data = data[size:]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from kubectl_kdns.directory import Directory
-from kubectl_kdns.endpoints import Endpoints, Node, Pod, Service, Who
+from kubectl_kdns.endpoints import Endpoints, Node, Pod, Service, Who, pack_containers
 from kubectl_kdns.errors import FilterError
 from kubectl_kdns.model import Client, Lookup, Message, Server, ServerBackend, Workload
 from kubectl_kdns.times import NS_PER_S, format_time
@@ -477,3 +477,33 @@ def test_pods_with_the_same_labels_share_them() -> None:
     one, two = directory.labels({"a": "1", "b": "2"}), directory.labels({"b": "2", "a": "1"})
     assert one is two
     assert directory.labels({"a": "1"}) is not one
+
+
+def test_a_container_is_named_by_its_id() -> None:
+    directory = Directory()
+    ids = ["ab" * 32, "cd" * 32]
+    pod = Pod(
+        "shop",
+        "web",
+        "u1",
+        directory.labels({}),
+        containers=pack_containers([(ids[0], "app"), (ids[1], "log")]),
+    )
+    directory.put_pod(pod, 1)
+    names = []
+    for container_id in (*ids, "ef" * 32):
+        record = Lookup(client=Client(pod_uid="u1", container_id=container_id))
+        directory.name(record)
+        assert record.client
+        names.append(record.client.container)
+    assert names == ["app", "log", UNSET]
+
+
+def test_a_static_pod_is_found_by_the_uid_that_its_node_knows() -> None:
+    directory = Directory()
+    hash_ = "0a" * 16
+    directory.put_pod(Pod("kube-system", "etcd", "u1", directory.labels({}), static_uid=hash_), 1)
+    record = Lookup(client=Client(pod_uid=hash_))
+    directory.name(record)
+    assert record.client
+    assert (record.client.pod, record.client.pod_uid) == ("etcd", "u1")

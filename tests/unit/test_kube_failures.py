@@ -36,6 +36,13 @@ def status(message: str) -> bytes:
         ("GET", "/api/v1/namespaces/a/pods", False, "list pods in namespace 'a'", "list pods -n a"),
         (
             "GET",
+            "/api/v1/nodes/n1/proxy/configz",
+            False,
+            "get nodes/proxy in the whole cluster",
+            "get nodes --subresource=proxy -A",
+        ),
+        (
+            "GET",
             "/api/v1/namespaces/a/pods/x/log",
             False,
             "get pods/log in namespace 'a'",

@@ -18,6 +18,7 @@ ALLOWED = {
     "messages",
     "kube",
     "directory",
+    "doctor",
     "errors",
     "times",
     "change",

@@ -111,7 +111,8 @@ def test_last_shows_the_newest_of_history_in_order_then_goes_on() -> None:
     pipeline = Pipeline([source], sink, last=3, live_from="2026-01-02")
     pipeline.run()
     assert sink.names() == ["old0", "old1", "old2", "new", "newer"]
-    assert pipeline.counts == Counts(seen=6, shown=5, filtered=1)
+    assert pipeline.counts == Counts(seen=6, shown=5, filtered=1, older=1)
+    assert pipeline.counters()["older_than_last"] == 1
 
 
 def test_the_heartbeat_of_one_source_does_not_end_the_history_of_another() -> None:

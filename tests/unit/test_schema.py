@@ -16,7 +16,7 @@ from msgspec import UNSET, inspect
 from kubectl_kdns import model
 from kubectl_kdns.fields import BY_PATH
 from kubectl_kdns.output.fields_view import fields_json, fields_table
-from kubectl_kdns.schema import FIELDS_OF_KIND, json_schema
+from kubectl_kdns.schema import DOCUMENT_TYPES, FIELDS_OF_KIND, json_schema
 from kubectl_kdns.summary import Summarizer
 from support import records as make
 
@@ -47,9 +47,9 @@ def leaves(type_: inspect.Type, path: str = "") -> dict[str, str]:
     return {path: TYPES[type(type_)]}
 
 
-@pytest.mark.parametrize("kind", list(model.RECORD_TYPES))
+@pytest.mark.parametrize("kind", list(DOCUMENT_TYPES))
 def test_the_dictionary_has_every_field_of_the_classes_and_no_other(kind: str) -> None:
-    classes = leaves(inspect.type_info(model.RECORD_TYPES[kind]))
+    classes = leaves(inspect.type_info(DOCUMENT_TYPES[kind]))
     dictionary = {path: field.type for path, field in FIELDS_OF_KIND[kind].items()}
     if kind in ("lookup", "message"):
         # The two share one dictionary: what only the other has does not count.
@@ -103,6 +103,11 @@ def test_one_definition_as_a_whole() -> None:
             "node": {"description": "the node that it is about", "type": "string"},
             "code": {"description": "what it is about, stable, for programs", "type": "string"},
             "message": {"description": "what it says, for people", "type": "string"},
+            "ports": {
+                "description": "of code watching: those seen; of forwards: where DNS servers forward to",
+                "type": "array",
+                "items": {"type": "integer"},
+            },
         },
         "required": ["apiVersion", "kind"],
     }

@@ -228,3 +228,6 @@ def test_the_text_of_a_quiet_run_tells_what_to_do() -> None:
         == "No lookups in 10s\nTry: kubectl kdns backends (says whether each backend can see DNS here)\n"
     )
     assert filtered == "No lookups in 1ms; 5 did not match the filter\n"
+    older = finished(Summarizer(), seen=9, filtered=5, counters={"older_than_last": 3})
+    (line, *_) = summary_text(older, options, WallClock(options)).splitlines()
+    assert line.endswith("; 2 did not match the filter; 3 more were left out by --last")
