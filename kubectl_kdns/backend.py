@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kubectl_kdns.change import Change, Leftover
     from kubectl_kdns.directory import Directory
     from kubectl_kdns.doctor import Check, ClusterFacts
+    from kubectl_kdns.doctor.inside import Inside
     from kubectl_kdns.filter import Filter
     from kubectl_kdns.kube import Cluster
 
@@ -203,10 +204,12 @@ class Doctor(Protocol):
         options: Mapping[str, Any],
         general: Callable[[], ClusterFacts],
         needs: frozenset[str],
+        inside: Inside,
     ) -> Any:
         """Reads what the chosen checks need. `general` waits for the general facts, which are read meanwhile.
 
-        Only reads; never raises for what cannot be read, it is `Unread` in the facts."""
+        Only reads, and opens `inside` if that is among the needs; never raises for what cannot be read, it is
+        `Unread` in the facts."""
 
 
 class BackendInfo(Struct, frozen=True):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -32,8 +30,9 @@ from kubectl_kdns.live import (
 from kubectl_kdns.model import Journey, Lookup, Notice, Record
 from kubectl_kdns.paths import paths_text
 from kubectl_kdns.pipeline import Pipeline, Stop, interrupt, take_signals
+from kubectl_kdns.pod_transport import PodTransport
 from kubectl_kdns.printer import Printer, PrinterOptions
-from kubectl_kdns.resolver import Question, Reply, ResolvConf, Tried, check, look_up, reply_of
+from kubectl_kdns.resolver import ResolvConf, Tried, check, look_up
 from kubectl_kdns.target import Target, dns_nodes, find_target
 from kubectl_kdns.times import NS_PER_S
 
@@ -41,7 +40,6 @@ BACKEND = "ebpf"
 ENTER_WAIT_S, ENTER_STEP_S = 60.0, 0.1
 FINE_WAIT_S, FAILED_WAIT_S = 3.0, 8.0
 """How long the hops of what was asked are waited for, besides the time-out of a lookup that failed."""
-DNS_PORT, SLOTS = 53, 64
 
 
 class ExplainRequest(Struct, frozen=True):
@@ -137,7 +135,7 @@ class _Explanation:
         doing = "watching" if request.watch else "asking"
         self.printer.status(f"{doing} from {target.text} on {target.node}; agents on {', '.join(nodes)}")
         if not request.watch:
-            options["enter_node"] = target.node
+            options["enter_nodes"] = [target.node]
             self.printer.status(
                 f"the agent on {target.node} may enter the pod's network (SYS_ADMIN, SYS_PTRACE) meanwhile"
             )
@@ -271,41 +269,6 @@ class _Explanation:
             say(paths_text(self.journeys))
         for line in advice_of(self.journeys, self.target, self.directory):
             say(f"try: {line}")
-
-
-class PodTransport:
-    """Sends questions from a pod; remembers which, by name, type and id."""
-
-    def __init__(self, entered: Entered, asked: set[tuple[str, str, int]]) -> None:
-        self._entered, self._asked = entered, asked
-        self._slots: dict[tuple[str, bool], int] = {}
-
-    def exchange(self, questions: Sequence[Question], timeout_s: float) -> list[Reply]:
-        replies: list[Reply | None] = [None] * len(questions)
-        slots = []
-        for question in questions:
-            slot = self._slots.setdefault((question.server, question.over_tcp), len(self._slots) % SLOTS)
-            slots.append(slot)
-            self._asked.add((question.name, question.type, question.id))
-            self._entered.send(slot, question.server, DNS_PORT, question.message, over_tcp=question.over_tcp)
-        deadline_s = time.monotonic() + timeout_s
-        while None in replies:
-            found = self._entered.receive(deadline_s - time.monotonic())
-            if found is None:
-                break
-            slot, error, message = found
-            for i, question in enumerate(questions):
-                if replies[i] is not None or slots[i] != slot:
-                    continue
-                if error:
-                    replies[i] = Reply(problem=_error_text(error))
-                elif message[:2] == question.id.to_bytes(2, "big"):
-                    replies[i] = reply_of(message)
-        return [reply or Reply(problem="timed out") for reply in replies]
-
-
-def _error_text(number: int) -> str:
-    return os.strerror(number).lower() if number in errno.errorcode else f"error {number}"
 
 
 def _conf_text(conf: ResolvConf) -> str:

@@ -111,7 +111,8 @@ class Outside:
     def look_at_objects(self, connection: ConnectionFlags) -> None:
         """What the doctor finds wrong."""
         catalogue = Catalogue()
-        findings = examine(connect(connection), catalogue, catalogue.choose(()), self.options)
+        chosen = catalogue.choose((), active=False)
+        findings = examine(connect(connection), catalogue, chosen, self.options, self.printer.status)
         for finding in findings:
             if finding.severity in ("failure", "warning"):
                 self.printer.status(f"doctor: {finding.severity}: {finding.on}: {finding.evidence}")

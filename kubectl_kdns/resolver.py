@@ -18,8 +18,10 @@ from kubectl_kdns.dns.tables import type_number
 from kubectl_kdns.dns.wire import decode_message
 from kubectl_kdns.errors import UsageError
 
+DNS_PORT = 53
 MAX_LABEL, MAX_NAME = 63, 255
 EDNS_BYTES = 1232
+PADDING, OPT_BYTES, OPTION_BYTES = 12, 11, 4
 MAX_NDOTS, MAX_TIMEOUT_S, MAX_ATTEMPTS, MAX_NAMESERVERS = 15, 30, 5, 3
 _RETRIED = ("SERVFAIL", "REFUSED", "NOTIMP")
 """glibc goes on to the next nameserver with these."""
@@ -74,16 +76,19 @@ class Question(Struct, frozen=True):
     server: str
     over_tcp: bool
     message: bytes
+    port: int = DNS_PORT
 
 
 class Reply(Struct, frozen=True):
-    """What became of a question: an rcode, or why there is none (`timed out`, `connection refused`)."""
+    """What became of a question: an rcode, or why there is none (`timed out`, `connection refused`).
+    `size_bytes` is the message's."""
 
     rcode: str = ""
     has_answers: bool = False
     is_truncated: bool = False
     addresses: tuple[str, ...] = ()
     problem: str = ""
+    size_bytes: int = 0
 
 
 class Tried(Struct, frozen=True):
@@ -166,16 +171,27 @@ def _ask(
 
 
 def question(
-    name: str, type_: str, id_: int, server: str, *, over_tcp: bool = False, edns: bool = False
+    name: str,
+    type_: str,
+    id_: int,
+    server: str,
+    *,
+    port: int = DNS_PORT,
+    over_tcp: bool = False,
+    edns: bool = False,
+    padded_to: int = 0,
 ) -> Question:
-    """A query with recursion desired (RFC 1035 section 4.1)."""
+    """A query with recursion desired (RFC 1035 section 4.1); with `edns` and `padded_to` of so many bytes by
+    the option Padding (RFC 7830)."""
     number = type_number(type_)
     assert number is not None
     head = pack(">HHHHHH", id_, 0x0100, 1, 0, 0, int(edns))
     message = head + encoded_name(name) + pack(">HH", number, 1)
     if edns:
-        message += pack(">BHHIH", 0, 41, EDNS_BYTES, 0, 0)
-    return Question(name, type_, id_, server, over_tcp, message)
+        room = padded_to - len(message) - OPT_BYTES - OPTION_BYTES
+        padding = pack(">HH", PADDING, room) + bytes(room) if room >= 0 else b""
+        message += pack(">BHHIH", 0, 41, EDNS_BYTES, 0, len(padding)) + padding
+    return Question(name, type_, id_, server, over_tcp, message, port)
 
 
 def encoded_name(name: str) -> bytes:
@@ -205,6 +221,7 @@ def reply_of(message: bytes) -> Reply:
         has_answers=bool(decoded.answers),
         is_truncated="tc" in flags,
         addresses=tuple(decoded.resolved_ips or ()),
+        size_bytes=len(message),
     )
 
 

@@ -19,6 +19,7 @@ from kubectl_kdns.errors import BackendError, ClusterError, KdnsError
 if TYPE_CHECKING:
     from kubectl_kdns.change import Change, Leftover
     from kubectl_kdns.doctor import Check, ClusterFacts
+    from kubectl_kdns.doctor.inside import Inside
     from kubectl_kdns.filter import Filter
     from kubectl_kdns.kube import Cluster
 
@@ -104,10 +105,11 @@ class CorednsBackend:
         options: Mapping[str, Any],
         general: Callable[[], ClusterFacts],
         needs: frozenset[str],
+        inside: Inside,
     ) -> Any:
         from kdns_coredns.doctor import read_facts
 
-        return read_facts(cluster, options, general, needs)
+        return read_facts(cluster, options, general, needs, inside)
 
 
 def _all_off(states: list[ConfigState]) -> bool:

@@ -12,8 +12,10 @@ from msgspec.structs import replace
 
 from kdns_coredns import (
     doctor_corefile,
+    doctor_inside,
     doctor_lookups,
     doctor_nodelocal,
+    doctor_paths,
     doctor_plugins,
     doctor_pods,
     doctor_routes,
@@ -25,7 +27,9 @@ from kdns_coredns.doctor_facts import (
     ControllerFacts,
     CorednsFacts,
     CorefileFacts,
+    InsideFacts,
     LookupFacts,
+    dns_ports,
     domain_of,
     read_corefile,
 )
@@ -33,6 +37,8 @@ from kdns_coredns.notes import reload_event
 from kdns_coredns.pods import CorednsPod
 from kubectl_kdns.doctor import Check, ClusterFacts, Target, Unread
 from kubectl_kdns.doctor.facts import SYSTEM_NAMESPACES, dns_service
+from kubectl_kdns.doctor.finding import INSIDE, NOT_ASKED
+from kubectl_kdns.doctor.inside import Inside
 from kubectl_kdns.doctor.parallel import attempt, each
 from kubectl_kdns.errors import BackendError, ClusterError
 from kubectl_kdns.kube import Cluster
@@ -45,6 +51,7 @@ CHECKS: tuple[Check[CorednsFacts], ...] = (
     *doctor_routes.CHECKS,
     *doctor_nodelocal.CHECKS,
     *doctor_lookups.CHECKS,
+    *doctor_paths.CHECKS,
 )
 MAX_PODS = 20
 """So many are asked: each takes a websocket of its own."""
@@ -72,7 +79,11 @@ class _Deployment(Struct):
 
 
 def read_facts(
-    cluster: Cluster, options: Mapping[str, Any], general: Callable[[], ClusterFacts], needs: frozenset[str]
+    cluster: Cluster,
+    options: Mapping[str, Any],
+    general: Callable[[], ClusterFacts],
+    needs: frozenset[str],
+    inside: Inside,
 ) -> CorednsFacts:
     """What the checks need, `general` facts included."""
     now_ns = time.time_ns()
@@ -83,8 +94,10 @@ def read_facts(
         return _without_coredns(cluster, general(), now_ns, error)
     except ClusterError as error:
         why = Unread.of(error)
-        return CorednsFacts(general(), now_ns, why, controllers=why, corefiles=why, lookups=why, reloads=why)
-    with ThreadPoolExecutor(2, "kdns-doctor") as pool:
+        return CorednsFacts(
+            general(), now_ns, why, controllers=why, corefiles=why, lookups=why, reloads=why, inside=why
+        )
+    with ThreadPoolExecutor(3, "kdns-doctor") as pool:
         texts = pool.submit(read_corefiles, cluster, found)
         controllers = pool.submit(attempt, lambda: _controllers(cluster, found))
         # The general facts are on their way meanwhile.
@@ -95,7 +108,13 @@ def read_facts(
             for source, text in texts.result().items()
             if (own := tuple(pod for pod in pods if pod.config == source))
         )
-        lookups = pool.submit(_lookups, cluster, pods, corefiles, facts) if "lookups" in needs else None
+        question = _question(corefiles, facts)
+        asked = (
+            pool.submit(attempt, lambda: _inside(inside, options, pods, corefiles, facts, question))
+            if INSIDE in needs
+            else None
+        )
+        lookups = pool.submit(_lookups, cluster, pods, corefiles, question) if "lookups" in needs else None
         return CorednsFacts(
             cluster=facts,
             now_ns=now_ns,
@@ -105,11 +124,15 @@ def read_facts(
             corefiles=corefiles,
             reloads=_reloads(cluster, corefiles) if "reloads" in needs else {},
             lookups=lookups.result() if lookups else (),
+            inside=asked.result() if asked else NOT_ASKED,
         )
 
 
 def _without_coredns(cluster: Cluster, facts: ClusterFacts, now_ns: int, error: BackendError) -> CorednsFacts:
-    absent = CorednsFacts(facts, now_ns, (), absent=Unread.of(error), corefiles=(), lookups=(), reloads={})
+    why = Unread.of(error)
+    absent = CorednsFacts(
+        facts, now_ns, (), absent=why, corefiles=(), lookups=(), reloads={}, inside=InsideFacts((), ())
+    )
     if isinstance(error, KubeDnsError):
         return replace(absent, is_kube_dns=True, controllers=())
     # Its Deployment may be there, scaled to 0.
@@ -165,24 +188,37 @@ def _owning(
     return tuple(one for one in controllers if (one.target.namespace, one.target.name) in owners)
 
 
-def _lookups(
-    cluster: Cluster, pods: tuple[CorednsPod, ...], corefiles: tuple[CorefileFacts, ...], facts: ClusterFacts
-) -> tuple[LookupFacts, ...]:
-    asked = [pod for pod in pods if pod.kind == COREDNS and pod.ready][:MAX_PODS]
-    name = f"kubernetes.default.svc.{domain_of(facts, corefiles)}"
-    ports = {
-        pod.uid: one.settings.port
-        for one in corefiles
-        if not isinstance(one.corefile, Unread)
-        for pod in one.pods
-    }
+def _question(corefiles: tuple[CorefileFacts, ...], facts: ClusterFacts) -> tuple[str, str]:
+    """A name that every cluster has, and the type that its addresses have."""
     services = () if isinstance(facts.services, Unread) else facts.services
     service = dns_service(facts, services)
     # The Service of the API server has the families that the cluster has.
     type_ = "AAAA" if service and service.ips and all(":" in ip for ip in service.ips) else "A"
-    return tuple(
-        each(lambda pod: doctor_lookups.ask_pod(cluster, pod, ports.get(pod.uid) or 53, name, type_), asked)
-    )
+    return f"kubernetes.default.svc.{domain_of(facts, corefiles)}", type_
+
+
+def _lookups(
+    cluster: Cluster,
+    pods: tuple[CorednsPod, ...],
+    corefiles: tuple[CorefileFacts, ...],
+    question: tuple[str, str],
+) -> tuple[LookupFacts, ...]:
+    asked = [pod for pod in pods if pod.kind == COREDNS and pod.ready][:MAX_PODS]
+    ports = dns_ports(corefiles)
+    return tuple(each(lambda pod: doctor_lookups.ask_pod(cluster, pod, ports[pod.uid], *question), asked))
+
+
+def _inside(
+    inside: Inside,
+    options: Mapping[str, Any],
+    pods: tuple[CorednsPod, ...],
+    corefiles: tuple[CorefileFacts, ...],
+    facts: ClusterFacts,
+    question: tuple[str, str],
+) -> InsideFacts:
+    nodes = doctor_inside.nodes_of(pods, facts, options)
+    inside.open(nodes)
+    return doctor_inside.ask_inside(inside, nodes, pods, corefiles, facts, *question)
 
 
 def _reloads(cluster: Cluster, corefiles: tuple[CorefileFacts, ...]) -> dict[str, str | Unread]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,11 +12,14 @@ from kdns_coredns.configs import CorefileText
 from kdns_coredns.corefile import Corefile, CorefileError, parse_corefile
 from kdns_coredns.log_settings import LogSettings, log_settings
 from kdns_coredns.pods import ConfigSource, CorednsPod
+from kubectl_kdns.backend import Forward
 from kubectl_kdns.doctor import ClusterFacts, Target, Unread, known
 from kubectl_kdns.doctor.finding import NOT_ASKED
+from kubectl_kdns.resolver import DNS_PORT, Reply
 from kubectl_kdns.times import parse_time
 
 COREDNS, NODELOCAL = "coredns", "nodelocal"
+UDP, TCP, LARGE_UDP, LARGE_TCP = "UDP", "TCP", "large UDP", "large TCP"
 
 
 class ControllerFacts(Struct, frozen=True):
@@ -79,6 +83,37 @@ class LookupFacts(Struct, frozen=True):
         return ordered[len(ordered) // 2] if ordered else 0
 
 
+class PathFacts(Struct, frozen=True):
+    """What became of one question on its way from `asker` (a DNS server's pod, or a node) to `server` (such a
+    pod, or the Service). `way` is UDP, TCP, LARGE_UDP or LARGE_TCP."""
+
+    asker: Target
+    server: Target
+    way: str
+    reply: Reply
+
+
+class UpstreamFacts(Struct, frozen=True):
+    """What an upstream answered to a pod that forwards to it; `problem` is why it was not asked."""
+
+    pod: CorednsPod
+    forward: Forward
+    address: str
+    udp: Reply = Reply()
+    tcp: Reply = Reply()
+    problem: str = ""
+
+
+class InsideFacts(Struct, frozen=True):
+    """What was asked from within pods and nodes. `not_entered` are those from which it could not be."""
+
+    paths: tuple[PathFacts, ...]
+    upstreams: tuple[UpstreamFacts, ...]
+    not_entered: tuple[tuple[Target, Unread], ...] = ()
+    nodes: int = 0
+    all_nodes: int = 0
+
+
 class CorednsFacts(Struct, frozen=True):
     """All of them. `absent` is why there is no CoreDNS, where that is certain; `reloads`, by a pod's UID, is
     what its log last says of a new Corefile since that was changed ("" is nothing)."""
@@ -93,6 +128,7 @@ class CorednsFacts(Struct, frozen=True):
     corefiles: tuple[CorefileFacts, ...] | Unread = NOT_ASKED
     lookups: tuple[LookupFacts, ...] | Unread = NOT_ASKED
     reloads: Mapping[str, str | Unread] | Unread = NOT_ASKED
+    inside: InsideFacts | Unread = NOT_ASKED
 
     @property
     def coredns(self) -> tuple[CorednsPod, ...]:
@@ -121,6 +157,17 @@ def read_corefile(source: ConfigSource, text: CorefileText, pods: tuple[CorednsP
         return replace(facts, corefile=parse_corefile(text.text, resolve=text.resolve))
     except CorefileError as error:
         return replace(facts, corefile=Unread(str(error)), mistake=str(error))
+
+
+def dns_ports(corefiles: Iterable[CorefileFacts]) -> Mapping[str, int]:
+    """By a pod's UID, the port at which it answers; the usual one where its Corefile does not say."""
+    ports = {
+        pod.uid: one.settings.port
+        for one in corefiles
+        if not isinstance(one.corefile, Unread)
+        for pod in one.pods
+    }
+    return defaultdict(lambda: DNS_PORT, {uid: port for uid, port in ports.items() if port})
 
 
 def _changed_ns(config_map: Mapping[str, object]) -> int:

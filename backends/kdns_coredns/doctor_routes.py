@@ -38,7 +38,7 @@ def corefile_zones(facts: CorednsFacts) -> Iterator[Verdict]:
                 each.target,
                 f"{zone.scheme}://{zone.name}:{zone.port} is served by the blocks of lines {lines}: CoreDNS "
                 "refuses that; pods that run keep the Corefile of before, new ones crash",
-                each.edit,
+                f"one block of these: {each.edit}",
             )
         if not double:
             yield ok(each.target, f"{counted(len(places), 'zone')}, each once")
@@ -50,7 +50,7 @@ def corefile_zones(facts: CorednsFacts) -> Iterator[Verdict]:
     help="The cluster's domain is served by the `kubernetes` plugin",
     worst="failure",
     needs=NEEDS,
-    fix="A line `kubernetes DOMAIN in-addr.arpa ip6.arpa` in the server block",
+    fix="The domain as a zone of `kubernetes`, or a line `kubernetes DOMAIN in-addr.arpa ip6.arpa`",
 )
 def corefile_kubernetes(facts: CorednsFacts) -> Iterator[Verdict]:
     domain = facts.domain
@@ -73,10 +73,17 @@ def corefile_kubernetes(facts: CorednsFacts) -> Iterator[Verdict]:
             )
         else:
             there = f" (only for {', '.join(sorted(zones))})" if zones else ""
+            lines = [directive.line for block in corefile.blocks for directive in block.named("kubernetes")]
+            # A block takes `kubernetes` once (plugin/kubernetes/setup.go).
+            mend = (
+                f"{domain} as a zone of `kubernetes` in line {lines[0]}"
+                if lines
+                else f"a line `kubernetes {domain} in-addr.arpa ip6.arpa`"
+            )
             yield failure(
                 each.target,
                 f"no `kubernetes` for {domain}{there}: no Service of the cluster has a name",
-                f"a line `kubernetes {domain} in-addr.arpa ip6.arpa`: {each.edit}",
+                f"{mend}: {each.edit}",
             )
 
 

@@ -167,7 +167,7 @@ def _container(options: AgentOptions, where: Placement, command: list[str]) -> d
     else:
         security["allowPrivilegeEscalation"] = False
         security["capabilities"] = {"drop": ["ALL"], "add": list(CAPABILITIES)}
-    if options.enter_node == where.node and not options.privileged:
+    if where.node in options.enter_nodes and not options.privileged:
         security["capabilities"]["add"] += ENTER_CAPABILITIES
         # The default profile forbids to look into other processes.
         security["appArmorProfile"] = {"type": "Unconfined"}

@@ -44,8 +44,8 @@ class AgentOptions(Struct, frozen=True):
     max_rate: int = MAX_RATE
     lifetime_ns: int = LIFETIME_NS
     ports: tuple[int, ...] = (DNS_PORT, MDNS_PORT)
-    enter_node: str = ""
-    """Where lookups are to be made from within pods: that agent has the rights to enter them."""
+    enter_nodes: frozenset[str] = frozenset()
+    """Where lookups are to be made from within pods: those agents have the rights to enter them."""
 
     @classmethod
     def of(cls, flags: Mapping[str, Any]) -> AgentOptions:
@@ -66,7 +66,7 @@ class AgentOptions(Struct, frozen=True):
             memory=_memory(flags),
             max_rate=_number(flags, "max_rate", MAX_RATE, least=0),
             lifetime_ns=_lifetime_ns(flags),
-            enter_node=flags.get("enter_node") or "",
+            enter_nodes=frozenset(flags.get("enter_nodes") or ()),
             ports=tuple(dict.fromkeys(flags.get("ports") or (DNS_PORT, MDNS_PORT))),
         )
         if len(options.ports) > MAX_PORTS:

@@ -16,10 +16,11 @@ from kubectl_kdns.cli.options import Options, comma_list, command, flag
 from kubectl_kdns.cli.stream import backend_options, connection_flags
 from kubectl_kdns.errors import UsageError, did_you_mean
 
-DESCRIPTION = "Only reads, and asks every CoreDNS pod one name of the cluster. Exit status: 0 without a failure, 1 with one, 3 when the cluster cannot be asked. docs/doctor.md says what each check means."
+DESCRIPTION = "Only reads, and asks every CoreDNS pod one name of the cluster; only --active creates something, which is gone when it ends. Exit status: 0 without a failure, 1 with one, 3 when the cluster cannot be asked. docs/doctor.md says what each check means."
 EXAMPLES = """
 kubectl kdns doctor
 kubectl kdns doctor --all
+kubectl kdns doctor --active
 kubectl kdns doctor --only coredns-ready,corefile-forward
 kubectl kdns doctor -o json | jq 'select(.severity == "failure")'
 """
@@ -32,16 +33,25 @@ class DoctorOptions(Options):
     only: tuple[str, ...] = flag(
         "--only", metavar="ID[,ID]", help="Only these checks (repeatable)", default=()
     )
+    active: bool = flag(
+        "--active",
+        help="Ask also by UDP, for long answers, and the upstreams: from within DNS pods and nodes, by agents there until it ends",
+        default=False,
+    )
     list_: bool = flag("--list", help="List all checks and end", default=False)
     all: bool = flag("--all", help="Print also what is ok", default=False)
     output: str = flag("-o", "--output", metavar="FORMAT", help="text, json or yaml", default="text")
 
 
-GROUPS: list[type[Options]] = [DoctorOptions, CorednsOptions, HubbleOptions, ConnectionOptions]
+GROUPS: list[type[Options]] = [DoctorOptions, CorednsOptions, HubbleOptions, EbpfOptions, ConnectionOptions]
 
 
 def run(
-    options: DoctorOptions, coredns: CorednsOptions, hubble: HubbleOptions, connection: ConnectionOptions
+    options: DoctorOptions,
+    coredns: CorednsOptions,
+    hubble: HubbleOptions,
+    ebpf: EbpfOptions,
+    connection: ConnectionOptions,
 ) -> None:
     """Checks, and prints what was found; a failure is exit status 1."""
     from kubectl_kdns.doctor.examination import Catalogue, examine
@@ -52,12 +62,18 @@ def run(
         near = did_you_mean(options.output, FORMATS)
         raise UsageError(f"-o {options.output}: {', '.join(FORMATS)}", hint=near)
     catalogue = Catalogue()
-    chosen = catalogue.choose(comma_list(options.only))
+    chosen = catalogue.choose(comma_list(options.only), active=options.active or options.list_)
     if options.list_:
         sys.stdout.write(check_list(check for check in catalogue.checks if check.id in chosen))
         return
-    flags = backend_options(InputOptions(), coredns, hubble, EbpfOptions())
-    findings = examine(connect(connection_flags(connection)), catalogue, chosen, flags)
+    flags = backend_options(InputOptions(), coredns, hubble, ebpf)
+    findings = examine(
+        connect(connection_flags(connection)),
+        catalogue,
+        chosen,
+        flags,
+        lambda line: print(line, file=sys.stderr),
+    )
     report = REPORTS.get(options.output)
     sys.stdout.write(report(findings) if report else text_report(findings, all_=options.all))
     if any(finding.severity == "failure" for finding in findings):

@@ -14,6 +14,9 @@ from kubectl_kdns.model import API_VERSION, Maybe
 SEVERITIES = ("failure", "warning", "unknown", "info", "ok")
 """The worst first: the order in which findings are shown."""
 
+INSIDE = "inside"
+"""The need of a check for what is asked from within pods and nodes: it is made with --active only."""
+
 F = TypeVar("F")
 T = TypeVar("T")
 
@@ -68,6 +71,11 @@ class Check(Struct, Generic[F], frozen=True):
     needs: tuple[str, ...]
     fix: str
     judge: Callable[[F], Iterable[Verdict]]
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it needs agents in the cluster."""
+        return INSIDE in self.needs
 
 
 class Unread(Struct, frozen=True):

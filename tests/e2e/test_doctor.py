@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -40,6 +43,7 @@ CHECKS = ",".join(
     for each in several
 )
 CHECKS += ",corefile-zones,corefile-kubernetes,corefile-forward,policy-egress"
+ACTIVE = "active-udp,active-tcp,active-large,active-upstreams"
 TWICE = "\n.:53 {\n    errors\n    forward . 192.0.2.1\n    cache\n    loop\n}\n"
 
 
@@ -51,10 +55,10 @@ def patient(world: World) -> World:
     return world
 
 
-def judged(world: World, *flags: str) -> dict[str, dict[str, Any]]:
+def judged(world: World, *flags: str, only: str = CHECKS) -> dict[str, dict[str, Any]]:
     """What is worse than a warning, or is one, by check."""
     here = ["--coredns-namespace", world.namespace, "--coredns-selector", SELECTOR]
-    done = world.kdns("doctor", "-o", "json", "--only", CHECKS, *here, *flags, check=False)
+    done = world.kdns("doctor", "-o", "json", "--only", only, *here, *flags, check=False)
     assert done.returncode in (0, 1), done.stderr
     findings = [json.loads(line) for line in done.stdout.splitlines()]
     mine = [f for f in findings if f.get("on", {}).get("namespace", world.namespace) == world.namespace]
@@ -88,46 +92,148 @@ def replaced(old: str, new: str) -> Callable[[str], str]:
     return change
 
 
-BROKEN: dict[str, Callable[[str], str]] = {
-    "corefile-parses": replaced("    reload\n}", "    reload\n"),
-    "corefile-log": replaced("    errors\n", "    errors\n    log {combined}\n"),
-    "corefile-plugins": replaced("    cache 30\n", "    cache 30\n    cahce 30\n"),
-    "corefile-errors": replaced("    errors\n", ""),
-    "corefile-cache": replaced("    cache 30\n", ""),
-    "corefile-loop": replaced("    loop\n", ""),
-    "corefile-reload": replaced("    reload\n", ""),
-    "corefile-ready": replaced("    ready\n", ""),
-    "corefile-zones": lambda text: (
-        text + "\n.:53 {\n    errors\n    forward . 192.0.2.1\n    cache\n    loop\n}\n"
+def line_of(fix: str) -> str:
+    """The line that a fix wants, as it stands between backquotes or at its begin."""
+    return found[1] if (found := re.search(r"a line `([^`]+)`", fix)) else fix.partition("  (")[0]
+
+
+def added(text: str, fix: str) -> str:
+    """With the line that the fix wants, in the first block."""
+    return text.replace(".:53 {\n", f".:53 {{\n    {line_of(fix)}\n", 1)
+
+
+def said_plugin(text: str, fix: str) -> str:
+    meant = re.search(r'did you mean "(\w+)"', fix)
+    assert meant
+    return text.replace("loadbalence", meant[1])
+
+
+def said_zone(text: str, fix: str) -> str:
+    found = re.search(r"^(\S+) as a zone of `kubernetes` in line (\d+)", fix)
+    assert found
+    lines = text.split("\n")
+    lines[int(found[2]) - 1] = lines[int(found[2]) - 1].replace("kubernetes ", f"kubernetes {found[1]} ")
+    return "\n".join(lines)
+
+
+def by_hand(fix: str, change: Callable[[str], str]) -> Callable[[str, str], str]:
+    """What a person does who reads that fix."""
+
+    def mend(text: str, said: str) -> str:
+        assert fix in said
+        return change(text)
+
+    return mend
+
+
+BROKEN: dict[str, tuple[Callable[[str], str], Callable[[str, str], str]]] = {
+    "corefile-parses": (
+        replaced("    reload\n}", "    reload\n"),
+        by_hand("edit configmap patient", lambda text: text + "}\n"),
     ),
-    "corefile-forward": replaced("forward . /etc/resolv.conf", "forward . 127.0.0.1"),
-    "corefile-kubernetes": replaced("kubernetes cluster.local", "kubernetes other.local"),
+    "corefile-log": (
+        replaced("    errors\n", "    errors\n    log {combined}\n"),
+        lambda text, fix: text.replace("log {combined}", line_of(fix)),
+    ),
+    "corefile-plugins": (replaced("    loop\n", "    loop\n    loadbalence\n"), said_plugin),
+    "corefile-errors": (replaced("    errors\n", ""), added),
+    "corefile-cache": (replaced("    cache 30\n", ""), added),
+    "corefile-loop": (replaced("    loop\n", ""), added),
+    "corefile-reload": (replaced("    reload\n", ""), added),
+    "corefile-ready": (replaced("    ready\n", ""), added),
+    "corefile-zones": (
+        lambda text: text + TWICE,
+        by_hand("one block of these", lambda text: text.replace(TWICE, "")),
+    ),
+    "corefile-forward": (
+        replaced("forward . /etc/resolv.conf", "forward . 127.0.0.1"),
+        by_hand("an upstream outside of the cluster", replaced("forward . 127.0.0.1", "forward . 192.0.2.1")),
+    ),
+    "corefile-kubernetes": (replaced("kubernetes cluster.local", "kubernetes other.local"), said_zone),
 }
 
 
 @pytest.mark.parametrize("check", BROKEN)
-def test_what_is_wrong_in_a_corefile_is_named_and_nothing_else(patient: World, check: str) -> None:
-    with_corefile(patient, BROKEN[check](COREFILE))
+def test_what_is_wrong_in_a_corefile_is_named_and_its_fix_mends_it(patient: World, check: str) -> None:
+    break_, mend = BROKEN[check]
+    broken = break_(COREFILE)
     try:
+        with_corefile(patient, broken)
         bad = judged(patient)
+        assert list(bad) == [check], bad
+        with_corefile(patient, mend(broken, bad[check]["fix"]))
+        assert judged(patient) == {}
     finally:
         with_corefile(patient, COREFILE)
-    assert list(bad) == [check], bad
-    assert bad[check]["fix"]
-    assert judged(patient) == {}
 
 
-def test_no_pods_are_a_failure(patient: World) -> None:
-    patient.kubectl("-n", patient.namespace, "scale", "deployment/patient", "--replicas=0")
-    patient.wait(lambda: not patient.get("pods", "-l", SELECTOR)["items"], "they are gone")
+def run(fix: str) -> None:
+    """A fix that is a command, or more than one."""
+    assert fix.startswith("kubectl "), fix
+    done = subprocess.run(["sh", "-c", fix], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, f"{fix}: {done.stderr}"
+
+
+def rolled_out(world: World) -> None:
+    world.kubectl("-n", world.namespace, "rollout", "status", "deployment/patient", "--timeout=60s")
+    world.wait(lambda: len(world.get("pods", "-l", SELECTOR)["items"]) == 2, "the old pods are gone")
+
+
+@contextmanager
+def running(world: World, text: str = RUNNING) -> Iterator[None]:
+    """Pods that start meanwhile read this; the Corefile to be judged stands there again at the end."""
+    with_corefile(world, text)
     try:
-        assert "coredns-found" in judged(patient)
+        yield
     finally:
-        with_corefile(patient, RUNNING)
-        patient.kubectl("-n", patient.namespace, "scale", "deployment/patient", "--replicas=2")
-        patient.kubectl("-n", patient.namespace, "rollout", "status", "deployment/patient", "--timeout=60s")
-        with_corefile(patient, COREFILE)
+        with_corefile(world, RUNNING)
+        world.kubectl("-n", world.namespace, "scale", "deployment/patient", "--replicas=2")
+        world.kubectl("-n", world.namespace, "rollout", "restart", "deployment/patient")
+        rolled_out(world)
+        with_corefile(world, COREFILE)
+
+
+@pytest.mark.parametrize(("replicas", "severity"), [(0, "failure"), (1, "warning")])
+def test_pods_that_are_missing(patient: World, replicas: int, severity: str) -> None:
+    with running(patient):
+        patient.kubectl("-n", patient.namespace, "scale", "deployment/patient", f"--replicas={replicas}")
+        patient.wait(lambda: len(patient.get("pods", "-l", SELECTOR)["items"]) == replicas, "they are gone")
+        pods = "coredns-found,coredns-ready,coredns-replicas"
+        bad = judged(patient, only=pods)
+        assert bad["coredns-replicas"]["severity"] == severity
+        assert ("coredns-found" in bad) == (replicas == 0)
+        run(bad["coredns-replicas"]["fix"])
+        rolled_out(patient)
+        assert judged(patient, only=pods) == {}
     assert judged(patient) == {}
+
+
+def test_pods_that_are_throttled(patient: World) -> None:
+    limits = ("set", "resources", "deployment/patient", "--limits=cpu=100m,memory=64Mi")
+    with running(patient):
+        patient.kubectl("-n", patient.namespace, *limits)
+        rolled_out(patient)
+        bad = judged(patient, only="coredns-resources")
+        assert "100m" in bad["coredns-resources"]["evidence"]
+        run(bad["coredns-resources"]["fix"])
+        rolled_out(patient)
+        assert judged(patient, only="coredns-resources") == {}
+
+
+def test_a_pod_in_the_nodes_network(world: World) -> None:
+    world.add_clients("fenced")
+    host = '{"spec":{"template":{"spec":{"hostNetwork":true}}}}'
+    restarted = ("-n", world.namespace, "rollout", "status", "daemonset/fenced", "--timeout=120s")
+    try:
+        world.kubectl("-n", world.namespace, "patch", "daemonset", "fenced", "-p", host)
+        world.kubectl(*restarted)
+        bad = judged(world, only="pods-host-network")
+        assert bad["pods-host-network"]["on"]["name"] == "fenced"
+        run(bad["pods-host-network"]["fix"])
+        world.kubectl(*restarted)
+        world.wait(lambda: judged(world, only="pods-host-network") == {}, "the old pods are gone")
+    finally:
+        world.kubectl("-n", world.namespace, "delete", "daemonset", "fenced", "--wait=true")
 
 
 def test_a_policy_that_closes_port_53(patient: World) -> None:
@@ -141,8 +247,43 @@ def test_a_policy_that_closes_port_53(patient: World) -> None:
     patient.apply(policy)
     try:
         bad = judged(patient)
+        assert list(bad) == ["policy-egress"], bad
+        run(bad["policy-egress"]["fix"])
+        assert judged(patient) == {}
     finally:
-        patient.kubectl("-n", patient.namespace, "delete", "networkpolicy", "closed")
-    assert list(bad) == ["policy-egress"], bad
-    assert "53" in bad["policy-egress"]["fix"]
+        patient.kubectl("-n", patient.namespace, "delete", "networkpolicy", "--all")
     assert judged(patient) == {}
+
+
+def test_agents_find_all_ways_open_and_are_gone(patient: World) -> None:
+    begun_s = time.monotonic()
+    assert judged(patient, "--active", only=ACTIVE) == {}
+    assert time.monotonic() - begun_s < 10
+    agents = "jobs,configmaps,pods", "-A", "-l", "app.kubernetes.io/name=kdns-agent"
+    patient.wait(lambda: not patient.get(*agents)["items"], "the agents are gone", 15)
+
+
+def test_an_upstream_that_does_not_answer(patient: World) -> None:
+    with_corefile(patient, COREFILE.replace("forward . /etc/resolv.conf", "forward . 192.0.2.1"))
+    try:
+        bad = judged(patient, "--active", only=ACTIVE)
+        assert list(bad) == ["active-upstreams"], bad
+        assert bad["active-upstreams"]["on"] == {"kind": "upstream", "name": "192.0.2.1"}
+        assert "no answer by UDP (timed out)" in bad["active-upstreams"]["evidence"]
+        assert "the address at forward . in" in bad["active-upstreams"]["fix"]
+        with_corefile(patient, COREFILE.replace("/etc/resolv.conf", patient.upstream))
+        assert judged(patient, "--active", only=ACTIVE) == {}
+    finally:
+        with_corefile(patient, COREFILE)
+
+
+def test_pods_that_answer_nobody(patient: World) -> None:
+    with running(patient, RUNNING.replace("whoami", "erratic {\n drop 1\n }")):
+        patient.kubectl("-n", patient.namespace, "rollout", "restart", "deployment/patient")
+        rolled_out(patient)
+        with_corefile(patient, COREFILE)
+        bad = judged(patient, "--active", only=ACTIVE)
+        assert sorted(bad) == ["active-tcp", "active-udp"], bad
+        assert "timed out" in bad["active-udp"]["evidence"]
+        assert bad["active-udp"]["on"]["kind"] == "pod"
+        run(bad["active-udp"]["fix"])

@@ -137,6 +137,14 @@ def test_wrong_usage(doctor: Doctor) -> None:
     assert 'did you mean "json"?' in err
 
 
+def test_what_needs_agents_is_made_on_request_only(server: ApiServer, doctor: Doctor) -> None:
+    status, out, err = doctor("--only", "active-udp")
+    assert (status, out) == (2, "")
+    assert "active-udp asks from within pods and nodes" in err
+    assert "Try: kubectl kdns doctor --active --only active-udp" in err
+    assert server.requests == []
+
+
 def test_the_list_needs_no_cluster(server: ApiServer, doctor: Doctor) -> None:
     status, out, err = doctor("--list")
     assert (status, err) == (0, "")

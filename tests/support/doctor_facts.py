@@ -9,9 +9,22 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from kdns_coredns.corefile import parse_corefile
-from kdns_coredns.doctor_facts import ControllerFacts, CorednsFacts, CorefileFacts, LookupFacts
+from kdns_coredns.doctor_facts import (
+    LARGE_TCP,
+    LARGE_UDP,
+    TCP,
+    UDP,
+    ControllerFacts,
+    CorednsFacts,
+    CorefileFacts,
+    InsideFacts,
+    LookupFacts,
+    PathFacts,
+    UpstreamFacts,
+    pod_target,
+)
 from kdns_coredns.pods import Condition, ConfigSource, CorednsPod
-from kubectl_kdns.backend import Probe
+from kubectl_kdns.backend import Forward, Probe
 from kubectl_kdns.doctor.facts import (
     ClusterFacts,
     EndpointFacts,
@@ -24,6 +37,7 @@ from kubectl_kdns.doctor.finding import Check, Target, judge
 from kubectl_kdns.doctor.objects import PolicyObject, policy_facts
 from kubectl_kdns.doctor.policy import Policy
 from kubectl_kdns.model import Workload
+from kubectl_kdns.resolver import Reply
 from kubectl_kdns.times import NS_PER_S
 from support.doctor_cluster import COREFILE, DNS_LABELS, SERVICE_IP
 from support.doctor_cluster import policy as policy_object
@@ -122,6 +136,29 @@ def lookup(pod: CorednsPod = PODS[0], *latencies_ms: float, **changes: Any) -> L
     return replace(facts, **changes)
 
 
+SIZES = {UDP: 80, LARGE_UDP: 528, TCP: 80, LARGE_TCP: 1716}
+FORWARD = Forward("coredns", "configmap kube-system/coredns:9", ".", "/etc/resolv.conf", 53)
+SERVERS = (SERVICE.target, *map(pod_target, PODS))
+LOST = Reply(problem="timed out")
+
+
+def paths(lost: Any = lambda _: False, **changes: Any) -> InsideFacts:
+    """Every CoreDNS pod and node asks all servers in every way; `lost` is whether nothing came by a path."""
+    askers = (*map(pod_target, PODS), Target("node", "n1"), Target("node", "n2"))
+    every = [
+        PathFacts(asker, server, way, Reply("NOERROR", True, size_bytes=size))
+        for asker in askers
+        for server in SERVERS
+        for way, size in SIZES.items()
+    ]
+    told = tuple(replace(path, reply=LOST) if lost(path) else path for path in every)
+    well = Reply("NOERROR", True)
+    healthy = InsideFacts(
+        told, tuple(UpstreamFacts(pod, FORWARD, "192.0.2.53", well, well) for pod in PODS), (), 2, 3
+    )
+    return replace(healthy, **changes)
+
+
 def coredns(**changes: Any) -> CorednsFacts:
     """Two CoreDNS pods of one Deployment in a healthy cluster."""
     healthy = CorednsFacts(
@@ -132,6 +169,7 @@ def coredns(**changes: Any) -> CorednsFacts:
         corefiles=(corefile(),),
         lookups=(lookup(), lookup(PODS[1])),
         reloads={},
+        inside=paths(),
     )
     return replace(healthy, **changes)
 

@@ -17,6 +17,7 @@ from kdns_coredns.doctor_routes import corefile_forward, corefile_kubernetes, co
 from kdns_coredns.notes import REJECTED, RELOADED
 from kubectl_kdns.doctor import Check, Unread
 from kubectl_kdns.doctor.facts import KubeletFacts
+from kubectl_kdns.doctor.finding import judge
 from support.doctor_cluster import COREFILE
 from support.doctor_facts import (
     HOUR_NS,
@@ -316,3 +317,16 @@ def test_what_a_text_says() -> None:
     assert (gone.gone, gone.changed_ns) == ("no key", 0)
     unread = read_corefile(source, CorefileText("/Corefile", None, "not allowed"), PODS)
     assert unread.corefile == Unread("not allowed", "kubectl auth can-i get configmaps -n kube-system")
+
+
+@pytest.mark.parametrize(
+    ("changed", "fix"),
+    [
+        ("kubernetes other.local", "cluster.local as a zone of `kubernetes` in line 5"),
+        ("hosts", "a line `kubernetes cluster.local in-addr.arpa ip6.arpa`"),
+    ],
+)
+def test_a_block_takes_kubernetes_once(changed: str, fix: str) -> None:
+    facts = coredns(corefiles=(corefile(COREFILE.replace("kubernetes cluster.local", changed)),))
+    (finding,) = judge([corefile_kubernetes], facts)
+    assert finding.fix == f"{fix}: kubectl -n kube-system edit configmap coredns"

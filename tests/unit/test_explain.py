@@ -10,8 +10,8 @@ import pytest
 from kubectl_kdns.directory import Directory, Pod
 from kubectl_kdns.endpoints import Node
 from kubectl_kdns.errors import UsageError
-from kubectl_kdns.explain import PodTransport
 from kubectl_kdns.model import Client, Process, Workload
+from kubectl_kdns.pod_transport import PodTransport
 from kubectl_kdns.resolver import Reply, question
 from kubectl_kdns.target import dns_nodes, find_target
 
@@ -104,7 +104,10 @@ def test_a_socket_a_server_and_what_came_back_by_its_id() -> None:
     pipe = Pipe(NXDOMAIN, None, errno.ECONNREFUSED, NXDOMAIN)
     transport = PodTransport(pipe, asked)
     first = [question("a.test", type_, id_, "10.0.0.1") for type_, id_ in (("A", 1), ("AAAA", 2))]
-    assert transport.exchange(first, 0.01) == [Reply(rcode="NXDOMAIN"), Reply(problem="timed out")]
+    assert transport.exchange(first, 0.01) == [
+        Reply(rcode="NXDOMAIN", size_bytes=12),
+        Reply(problem="timed out"),
+    ]
     other = [question("a.test", "A", 3, "10.0.0.2"), question("a.test", "A", 4, "10.0.0.1", over_tcp=True)]
     refused, denied = transport.exchange(other, 0.01)
     assert (refused.problem, denied.rcode) == ("connection refused", "NXDOMAIN")
@@ -120,5 +123,5 @@ def test_an_answer_to_another_question_is_none() -> None:
     transport = PodTransport(pipe, set())
     (asked,) = [question("a.test", "A", 1, "10.0.0.1")]
     pipe.inbox.append((0, 0, b"\0\7" + NXDOMAIN))
-    assert transport.exchange([asked], 0.01) == [Reply(rcode="NXDOMAIN")]
+    assert transport.exchange([asked], 0.01) == [Reply(rcode="NXDOMAIN", size_bytes=12)]
     assert PodTransport(Pipe(None), set()).exchange([asked], 0.001) == [Reply(problem="timed out")]

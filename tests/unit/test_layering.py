@@ -23,6 +23,7 @@ ALLOWED = {
     "times",
     "change",
     "ownership",
+    "resolver",
 }
 BACKENDS = sorted(path.name for path in (ROOT / "backends").iterdir() if path.name.startswith("kdns_"))
 

@@ -157,8 +157,21 @@ def test_a_reply_is_read() -> None:
     answer.add_answer(*dnslib.RR.fromZone("example.com 60 A 192.0.2.1"))
     answer.header.tc = 1
     assert reply_of(bytes(answer.pack())) == Reply(
-        rcode="NOERROR", has_answers=True, is_truncated=True, addresses=("192.0.2.1",)
+        rcode="NOERROR", has_answers=True, is_truncated=True, addresses=("192.0.2.1",), size_bytes=45
     )
+
+
+@pytest.mark.parametrize("size", [60, 512, 1700])
+def test_a_padded_question_is_as_long_as_was_asked_for(size: int) -> None:
+    message = question("example.com", "A", 7, "192.0.2.1", port=5353, edns=True, padded_to=size).message
+    assert len(message) == size
+    (opt,) = dnslib.DNSRecord.parse(message).ar
+    assert (opt.rtype, opt.rdata[0].code) == (dnslib.QTYPE.OPT, 12)
+
+
+def test_a_question_that_is_longer_already_is_not_padded() -> None:
+    plain = question("example.com", "A", 7, "192.0.2.1", edns=True)
+    assert question("example.com", "A", 7, "192.0.2.1", edns=True, padded_to=20) == plain
 
 
 @given(data=st.binary(max_size=600))

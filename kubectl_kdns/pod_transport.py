@@ -1,0 +1,52 @@
+"""Sends questions from within a pod or a node that an agent has entered, for resolver.look_up."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Sequence
+
+from kubectl_kdns.backend import Entered
+from kubectl_kdns.resolver import Question, Reply, reply_of
+
+SLOTS = 64
+
+
+class PodTransport:
+    """Sends questions from a pod; remembers which, by name, type and id."""
+
+    def __init__(self, entered: Entered, asked: set[tuple[str, str, int]]) -> None:
+        self._entered, self._asked = entered, asked
+        self._slots: dict[tuple[str, int, bool], int] = {}
+
+    def exchange(self, questions: Sequence[Question], timeout_s: float) -> list[Reply]:
+        replies: list[Reply | None] = [None] * len(questions)
+        slots = []
+        for question in questions:
+            slot = self._slots.setdefault(
+                (question.server, question.port, question.over_tcp), len(self._slots) % SLOTS
+            )
+            slots.append(slot)
+            self._asked.add((question.name, question.type, question.id))
+            self._entered.send(
+                slot, question.server, question.port, question.message, over_tcp=question.over_tcp
+            )
+        deadline_s = time.monotonic() + timeout_s
+        while None in replies:
+            found = self._entered.receive(deadline_s - time.monotonic())
+            if found is None:
+                break
+            slot, error, message = found
+            for i, question in enumerate(questions):
+                if replies[i] is not None or slots[i] != slot:
+                    continue
+                if error:
+                    replies[i] = Reply(problem=_error_text(error))
+                elif message[:2] == question.id.to_bytes(2, "big"):
+                    replies[i] = reply_of(message)
+        return [reply or Reply(problem="timed out") for reply in replies]
+
+
+def _error_text(number: int) -> str:
+    return os.strerror(number).lower() if number in errno.errorcode else f"error {number}"
