@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -257,12 +258,17 @@ def _condition(pod: PodObject, container: Container, state: _State, before: _Sta
         started_ns=_time_ns(state.running.started_at) if state.running else 0,
         last_end=(last.reason or f"exit code {last.exit_code}") if last else "",
         last_end_ns=_time_ns(last.finished_at) if last else 0,
-        cpu_limit=str(limits.get("cpu", "")),
-        memory_limit=str(limits.get("memory", "")),
+        cpu_limit=_limit(limits.get("cpu")),
+        memory_limit=_limit(limits.get("memory")),
         host_network=pod.spec.host_network,
         dns_policy=pod.spec.dns_policy,
         is_ending=pod.metadata.deletion_timestamp is not None,
     )
+
+
+def _limit(quantity: str | int | float | None) -> str:
+    """As it is written; "" where there is none, which is also what the kubelet makes of 0."""
+    return "" if quantity is None or re.fullmatch(r"0+(\.0*)?[a-zA-Z]*", str(quantity)) else str(quantity)
 
 
 def _time_ns(text: str | None) -> int:

@@ -151,6 +151,10 @@ BROKEN: dict[str, tuple[Break, set[tuple[str, str]]]] = {
         {("warning", "coredns-resources")},
     ),
     "no memory limit": (both("spec.containers.0.resources", {}), {("info", "coredns-resources")}),
+    "a memory limit of 0": (
+        both("spec.containers.0.resources.limits.memory", 0),
+        {("info", "coredns-resources")},
+    ),
     "two versions": (
         change("b", "spec.containers.0.image", "registry.k8s.io/coredns/coredns:v1.11.1"),
         {("warning", "coredns-versions")},
@@ -291,6 +295,7 @@ def one_is_being_deleted(cluster: DoctorCluster) -> None:
 
 
 FINE: dict[str, Break] = {
+    "a CPU limit of 0, which is none": both("spec.containers.0.resources.limits.cpu", "0"),
     "a pod that is being deleted": one_is_being_deleted,
     "egress that allows DNS": put(p=policy("shop", "dns", **allow(KUBE_SYSTEM))),
     "egress by the labels of the pods": put(
