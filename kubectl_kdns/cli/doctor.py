@@ -57,6 +57,7 @@ def run(
     from kubectl_kdns.doctor.examination import Catalogue, examine
     from kubectl_kdns.doctor.report import REPORTS, check_list, text_report
     from kubectl_kdns.kube import connect
+    from kubectl_kdns.pipeline import interrupt, take_signals
 
     if options.output not in FORMATS:
         near = did_you_mean(options.output, FORMATS)
@@ -67,17 +68,20 @@ def run(
         sys.stdout.write(check_list(check for check in catalogue.checks if check.id in chosen))
         return
     flags = backend_options(InputOptions(), coredns, hubble, ebpf)
-    findings = examine(
-        connect(connection_flags(connection)),
-        catalogue,
-        chosen,
-        flags,
-        lambda line: print(line, file=sys.stderr),
-    )
+    # What was created is taken away, whichever signal ends us.
+    restore = take_signals(interrupt)
+    try:
+        findings = examine(connect(connection_flags(connection)), catalogue, chosen, flags, _say)
+    finally:
+        restore()
     report = REPORTS.get(options.output)
     sys.stdout.write(report(findings) if report else text_report(findings, all_=options.all))
     if any(finding.severity == "failure" for finding in findings):
         raise Exit(1)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 COMMAND = command(GROUPS, run)

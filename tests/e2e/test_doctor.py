@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -265,6 +266,14 @@ def test_agents_find_all_ways_open_and_are_gone(patient: World) -> None:
     assert time.monotonic() - begun_s < 10
     agents = "jobs,configmaps,pods", "-A", "-l", "app.kubernetes.io/name=kdns-agent"
     patient.wait(lambda: not patient.get(*agents)["items"], "the agents are gone", 15)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing(patient: World, number: int) -> None:
+    running = patient.start_kdns("doctor", "--active", "--only", ACTIVE, ready="agents on")
+    assert running.finish(number) == 128 + number
+    agents = "jobs,configmaps", "-A", "-l", "app.kubernetes.io/name=kdns-agent"
+    assert patient.get(*agents)["items"] == []
 
 
 def test_an_upstream_that_does_not_answer(patient: World) -> None:

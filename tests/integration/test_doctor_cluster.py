@@ -181,6 +181,17 @@ def test_a_node_without_an_agent_is_unknown_and_the_others_are_told(agents: Agen
     ]
 
 
+def test_no_such_node(agents: Agents, diagnose: Any) -> None:
+    cluster = DoctorCluster()
+    for name in ("n1", "n2"):
+        cluster.change(name, "status.conditions.0.status", "False")
+    for name in ("a", "b"):
+        cluster.change(name, "status.containerStatuses.0.ready", False)
+    (finding,) = diagnose(cluster, "active-udp")
+    assert (finding.severity, finding.evidence) == ("unknown", "there is no ready node for an agent, or none that fits --agent-node")
+    assert agents.opened == 0
+
+
 def test_agents_that_may_not_be_made(agents: Agents, diagnose: Any) -> None:
     agents.error = ForbiddenError("may not create jobs", hint="kubectl kdns backends ebpf --rbac")
     findings = diagnose(DoctorCluster(), *ACTIVE, "coredns-found")
