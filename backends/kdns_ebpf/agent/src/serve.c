@@ -16,6 +16,8 @@
 
 enum { MAX_CONNECTIONS = 2 * MAX_SESSIONS, TURN_MS = 50, END_MS = 500, PIPE_BYTES = 1 << 20, READS_A_TURN = 64 };
 static const uint64_t NS_PER_S = 1000000000, PING_WAIT_NS = 30000000000ull, STATS_NS = 250000000;
+/* Less than a turn, so that an idle ring's turn is never one too early. */
+static const uint64_t BATCH_NS = 45000000;
 
 static struct agent agent;
 static struct connection *connections[MAX_CONNECTIONS];
@@ -146,6 +148,18 @@ static void flush_all(void)
 	}
 }
 
+/* A busy ring wakes us often: a client that wants little of it gets that in batches all the same. What fills a
+ * batch goes out when it does. */
+static void flush_in_time(void)
+{
+	static uint64_t flushed_ns;
+
+	if (agent.now_ns - flushed_ns < BATCH_NS)
+		return;
+	flushed_ns = agent.now_ns;
+	flush_all();
+}
+
 /* Ends sessions whose client has not been heard of; whether the agent is still wanted. */
 static int anybody_there(uint64_t started_ns)
 {
@@ -196,8 +210,8 @@ static int turn(void)
 	}
 	/* Not for ever: clients and signals want to be heard while the ring never becomes empty. */
 	for (int i = 0; i < READS_A_TURN && !ended && !wait_for_reader() && agent_read(&agent); i++)
-		flush_all();
-	flush_all();
+		;
+	flush_in_time();
 	return ended;
 }
 
