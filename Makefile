@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install check format test e2e bench docs proto kernels agent archive krew smoke dist clean
+.PHONY: help demo install check format test e2e bench docs proto matrix kernels agent archive krew smoke dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ docs: $(STAMP) ## make the generated docs and help pages anew
 
 proto: $(STAMP) ## generate the code of Hubble's API anew
 	$(BIN)/python tools/gen_proto.py
+
+matrix: $(STAMP) ## the tests with the lowest and newest dependencies, on every Python here (by hand: minutes)
+	$(BIN)/python tools/matrix.py
 
 kernels: $(STAMP) ## boot Debian's kernels in qemu and count what the agent sees (by hand: minutes)
 	$(BIN)/python tools/kernels.py

@@ -188,7 +188,10 @@ def test_no_such_node(agents: Agents, diagnose: Any) -> None:
     for name in ("a", "b"):
         cluster.change(name, "status.containerStatuses.0.ready", False)
     (finding,) = diagnose(cluster, "active-udp")
-    assert (finding.severity, finding.evidence) == ("unknown", "there is no ready node for an agent, or none that fits --agent-node")
+    assert (finding.severity, finding.evidence) == (
+        "unknown",
+        "there is no ready node for an agent, or none that fits --agent-node",
+    )
     assert agents.opened == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import signal
 import socket
 import subprocess
 import threading
@@ -19,6 +20,7 @@ import pytest
 from kdns_ebpf import wire
 from kdns_ebpf.local import LocalAgent, own_binary
 from kubectl_kdns.errors import BackendError
+from kubectl_kdns.times import parse_time
 from support.agent_build import build
 from support.dns_wire import QUERY, message, name, question
 
@@ -169,6 +171,34 @@ def test_what_nobody_answers_is_told_and_what_waits_is_pending(arguments: tuple[
     assert stats.pending == 0
     told = stats.sent + stats.filtered
     assert stats.seen == told
+
+
+def test_the_packet_socket_has_the_packets_own_times() -> None:
+    """Not those at which a busy agent comes to read them."""
+    agent, records, reader = watch("--fallback")
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        server.bind(("127.0.0.1", PORT))
+        agent._agent.send_signal(signal.SIGSTOP)
+        try:
+            begun_ns = time.time_ns()
+            client.sendto(message(QUERY, [question(name(b"late", b"test"))]), ("127.0.0.1", PORT))
+            query, address = server.recvfrom(512)
+            time.sleep(0.3)
+            server.sendto(query[:2] + b"\x81\x80" + query[4:], address)
+            client.recv(512)
+            ended_ns = time.time_ns()
+            time.sleep(0.3)
+        finally:
+            agent._agent.send_signal(signal.SIGCONT)
+        wait_for(lambda: any(records_of(records)))
+        end(agent, reader)
+    (record,) = records_of(records)
+    assert record.status == "answered"
+    assert 300 <= record.latency_ms <= (ended_ns - begun_ns) / 1e6
+    assert begun_ns <= parse_time(record.time) <= ended_ns
 
 
 def records_of(records: list[Any]) -> Iterator[Any]:

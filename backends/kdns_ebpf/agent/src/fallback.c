@@ -64,13 +64,14 @@ int fallback_open(const uint16_t *ports, unsigned port_count)
 	struct instruction code[16 + 4 * (1 + KDNS_PORTS)];
 	struct program program = { (uint16_t)make_filter(code, ports, port_count), code };
 	struct address all = { .family = PACKET_FAMILY, .protocol = ALL_PROTOCOLS };
-	int room = BUFFER_BYTES, error;
+	int room = BUFFER_BYTES, on = 1, error;
 	/* Of no protocol until it is filtered: no packet may come before. */
 	int fd = socket(PACKET_FAMILY, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return -1;
 	setsockopt(fd, SOL_SOCKET, BUFFER_FORCE, &room, sizeof room);
+	setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
 	if (!setsockopt(fd, SOL_SOCKET, ATTACH_FILTER, &program, sizeof program) &&
 		!bind(fd, (struct sockaddr *)&all, 20))
 		return fd;
@@ -123,22 +124,45 @@ int fallback_parse(struct segment *s, const uint8_t *packet, uint32_t size)
 	return 1;
 }
 
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* When the packet came, on the monotonic clock: it may have waited for us. The kernel's stamps are of the other. */
+static uint64_t came_ns(struct msghdr *packet, uint64_t offset_ns)
+{
+	struct cmsghdr *only = CMSG_FIRSTHDR(packet);
+	struct timespec at;
+
+	if (!only || only->cmsg_level != SOL_SOCKET || only->cmsg_type != SCM_TIMESTAMPNS)
+		return clock_ns(CLOCK_MONOTONIC);
+	memcpy(&at, CMSG_DATA(only), sizeof at);
+	return (uint64_t)at.tv_sec * NS_PER_S + (uint64_t)at.tv_nsec - offset_ns;
+}
+
 unsigned fallback_read(int fd, unsigned most, void (*take)(void *context, const struct segment *s), void *context,
 	uint64_t *packets, uint64_t *lost)
 {
 	static uint8_t packet[1 << 17];
 	struct statistics statistics = {0};
 	socklen_t statistics_size = sizeof statistics;
+	uint64_t offset_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
 	unsigned taken = 0;
 
 	while (taken < most) {
-		ssize_t size = recv(fd, packet, sizeof packet, MSG_DONTWAIT);
+		_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(struct timespec))];
+		struct iovec part = { packet, sizeof packet };
+		struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
+			.msg_controllen = sizeof control };
+		ssize_t size = recvmsg(fd, &message, MSG_DONTWAIT);
 		if (size < 0)
 			break;
 		struct segment s = {0};
-		struct timespec now;
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		s.seen.time_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+		s.seen.time_ns = came_ns(&message, offset_ns);
 		s.seen.on_node = 1;
 		taken++;
 		*packets += 1;
