@@ -35,8 +35,7 @@ class ForwardTransport:
         begun_ns, started_ns = time.time_ns(), time.monotonic_ns()
         try:
             if self._connection is None:
-                self._connection = socket.socket(socket.AF_UNIX)
-                self._connection.connect(self._forward.path)
+                self._connection = self._forward.dial()
             self._connection.settimeout(timeout_s)
             answer = exchange(self._connection, question.message)
             if answer[:2] != question.id.to_bytes(2, "big"):

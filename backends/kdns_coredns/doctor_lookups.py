@@ -37,9 +37,7 @@ def ask_pod(cluster: Cluster, pod: CorednsPod, port: int, name: str, type_: str)
     latencies: list[int] = []
     rcode, addresses, wrong = "", 0, ""
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(TIMEOUT_S)
-            connection.connect(forward.path)
+        with forward.dial(TIMEOUT_S) as connection:
             for number in range(TRIES):
                 started_ns = time.monotonic_ns()
                 rcode, addresses = _ask(connection, number + 1, name, type_)

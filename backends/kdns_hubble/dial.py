@@ -16,6 +16,7 @@ from kdns_hubble.options import HubbleOptions
 from kdns_hubble.relay_flows import RelayObserver
 from kubectl_kdns.errors import BackendError, KdnsError
 from kubectl_kdns.kube import Cluster
+from kubectl_kdns.kube.port_forward import LOOPBACK
 from kubectl_kdns.times import NS_PER_S
 
 RELAY_WAIT_S = 60.0
@@ -93,7 +94,7 @@ class Dialer:
             )
 
         client = HubbleClient(
-            Address(path=forward.path),
+            Address(path=forward.path) if forward.path else Address(LOOPBACK, forward.port),
             credentials,
             options.server_name or (relay.server_name if tls else ""),
             options,

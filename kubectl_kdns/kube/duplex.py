@@ -6,13 +6,13 @@ others out for as long as it waits. So the socket does not block; every wait is 
 
 from __future__ import annotations
 
-import select
 import ssl
 import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
 
 from kubectl_kdns.kube.transport import Answer, shut_down
+from kubectl_kdns.kube.waiting import READABLE, WRITABLE, wait
 
 _CROSSED_WAIT_S = 0.1
 """TLS may have to write in order to read, or the other way round; another thread may have done so by then."""
@@ -42,9 +42,9 @@ class Duplex:
                     with self._inside:
                         return self._socket.recv(n)
                 except (BlockingIOError, ssl.SSLWantReadError):
-                    self._wait(select.POLLIN, deadline_s)
+                    self._wait(READABLE, deadline_s)
                 except ssl.SSLWantWriteError:
-                    self._wait(select.POLLOUT, time.monotonic() + _CROSSED_WAIT_S, give_up=False)
+                    self._wait(WRITABLE, time.monotonic() + _CROSSED_WAIT_S, give_up=False)
 
     def send(self, data: bytes) -> None:
         """All of `data`; waits for as long as the other side does not take it."""
@@ -56,9 +56,9 @@ class Duplex:
                     with self._inside:
                         left = left[self._socket.send(left) :]
                 except (BlockingIOError, ssl.SSLWantWriteError):
-                    self._wait(select.POLLOUT, None)
+                    self._wait(WRITABLE, None)
                 except ssl.SSLWantReadError:
-                    self._wait(select.POLLIN, time.monotonic() + _CROSSED_WAIT_S, give_up=False)
+                    self._wait(READABLE, time.monotonic() + _CROSSED_WAIT_S, give_up=False)
 
     def close(self, farewell: bytes = b"") -> None:
         """Wakes whoever waits, then closes; `farewell` goes out first if that needs no waiting at all."""
@@ -83,8 +83,6 @@ class Duplex:
             raise ConnectionAbortedError("closed")
 
     def _wait(self, event: int, deadline_s: float | None, *, give_up: bool = True) -> None:
-        poll = select.poll()
-        poll.register(self._socket, event)
-        wait_ms = None if deadline_s is None else max(0.0, deadline_s - time.monotonic()) * 1000
-        if not poll.poll(wait_ms) and give_up:
+        wait_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+        if not wait(self._socket, event, wait_s) and give_up:
             raise TimeoutError("nothing came")

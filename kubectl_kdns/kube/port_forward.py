@@ -1,4 +1,4 @@
-"""A port of a pod as a unix socket of ours: every connection to it gets a websocket of its own.
+"""A port of a pod as a socket of ours: every connection to it gets a websocket of its own.
 
 The port-forward protocol of kubelets over websockets (k8s.io/kubelet `cri/streaming/portforward`): channel 0
 is the data, channel 1 an error text; each begins with the port, two bytes, little-endian. One websocket
@@ -8,7 +8,6 @@ serves one connection, and cannot tell that only one direction has ended.
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import socket
 import tempfile
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import ConfigError, KdnsError
 from kubectl_kdns.kube.transport import shut_down
+from kubectl_kdns.kube.waiting import READABLE, Selector
 from kubectl_kdns.kube.websocket import WebSocket
 
 PROTOCOLS = ("v4.channel.k8s.io",)
@@ -28,12 +28,14 @@ _MAX_ERROR_BYTES = 4096
 _MAX_PATH_BYTES = 103
 """sockaddr_un has room for 104 on macOS and 108 on Linux, with the zero at the end."""
 _BACKLOG = 16
+LOOPBACK = "127.0.0.1"
 
 
 class PortForward:
-    """Listens at `path` from the start; `connect` makes a websocket for each connection.
+    """Listens from the start; `connect` makes a websocket for each connection.
 
-    The directory of `path` is ours alone, so nobody else can use the way into the pod.
+    At `path`, a unix socket in a directory that is ours alone, so nobody else can use the way into the pod.
+    On Windows, which has none for Python, at `port` of 127.0.0.1, as `kubectl port-forward` does everywhere.
     """
 
     def __init__(self, connect: Callable[[], WebSocket]) -> None:
@@ -46,13 +48,27 @@ class PortForward:
         self.failure: KdnsError | None = None
         """Why the last websocket could not be opened or broke: ForbiddenError, NotFoundError, ..."""
         self._folder, self._listener = _listen()
-        self.path: str = self._listener.getsockname()
+        name = self._listener.getsockname()
+        self.path, self.port = (name, 0) if isinstance(name, str) else ("", int(name[1]))
         # Closing one end wakes who waits for connections; nothing else does so on every system.
         self._waker, wakened = socket.socketpair()
         self._acceptor = threading.Thread(
             target=self._accept, args=(wakened,), name="kdns-port-forward", daemon=True
         )
         self._acceptor.start()
+
+    def dial(self, timeout_s: float | None = None) -> socket.socket:
+        """A connection to the pod's port. Raises OSError."""
+        if not self.path:
+            return socket.create_connection((LOOPBACK, self.port), timeout_s)
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(self.path)
+        except OSError:
+            connection.close()
+            raise
+        return connection
 
     def forget_path(self) -> None:
         """Takes no more connections and leaves nothing on disk; those that are open go on."""
@@ -76,13 +92,12 @@ class PortForward:
             connection.join()
 
     def _accept(self, wakened: socket.socket) -> None:
-        with self._listener, wakened:
-            poll = select.poll()
-            poll.register(self._listener, select.POLLIN)
-            poll.register(wakened, select.POLLIN)
-            ready: dict[int, int] = {}
-            while wakened.fileno() not in ready:
-                ready = dict(poll.poll())
+        with self._listener, wakened, Selector() as selector:
+            selector.register(self._listener, READABLE)
+            selector.register(wakened, READABLE)
+            is_over = False
+            while not is_over:
+                is_over = any(key.fileobj is wakened for key, _ in selector.select())
                 # To the last: who has connected does not know that we have not accepted yet.
                 try:
                     while True:
@@ -177,7 +192,11 @@ class _Connection:
 
 
 def _listen() -> tuple[str, socket.socket]:
-    """A directory of ours and a socket in it. Raises ConfigError."""
+    """A directory of ours and a socket in it; "" where there are no unix sockets. Raises ConfigError."""
+    if not hasattr(socket, "AF_UNIX"):
+        listener = socket.create_server((LOOPBACK, 0), backlog=_BACKLOG)
+        listener.setblocking(False)
+        return "", listener
     listener = socket.socket(socket.AF_UNIX)
     folder = ""
     try:

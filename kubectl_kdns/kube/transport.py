@@ -8,7 +8,6 @@ come back (502, 503, 504, or any 5xx with Retry-After) are tried again, a few ti
 from __future__ import annotations
 
 import http.client
-import select
 import socket
 import ssl
 import threading
@@ -25,6 +24,7 @@ from kubectl_kdns.kube.login import Credential, Login, impersonation
 from kubectl_kdns.kube.proxy import choose_proxy
 from kubectl_kdns.kube.request_log import RequestLog
 from kubectl_kdns.kube.tls import ClientCertificate, tls_context
+from kubectl_kdns.kube.waiting import READABLE, wait
 
 MAX_RETRIES = 4
 MAX_RETRY_AFTER_S = 30.0
@@ -93,9 +93,7 @@ class _Connection(http.client.HTTPConnection):
 
     def is_stale(self) -> bool:
         """The server has closed it, or said something unasked."""
-        poll = select.poll()
-        poll.register(self.socket, select.POLLIN)
-        return bool(poll.poll(0))
+        return wait(self.socket, READABLE, 0)
 
     def close(self) -> None:
         super().close()

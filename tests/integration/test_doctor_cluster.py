@@ -190,7 +190,7 @@ def test_no_such_node(agents: Agents, diagnose: Any) -> None:
     (finding,) = diagnose(cluster, "active-udp")
     assert (finding.severity, finding.evidence) == (
         "unknown",
-        "there is no ready node for an agent, or none that fits --agent-node",
+        "no ready node for an agent, or none fits --agent-node",
     )
     assert agents.opened == 0
 
