@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install check format test e2e bench docs proto matrix kernels agent archive krew smoke dist clean
+.PHONY: help demo install check format test e2e bench docs proto matrix kernels agent archive krew smoke site dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,11 @@ krew: $(STAMP) ## krew's manifest for the archives in dist
 
 smoke: $(STAMP) ## install the archive as krew does, and run it without a Python
 	$(BIN)/python tools/smoke_archive.py
+
+site: ## the docs site, below build/site
+	$(PYTHON) -m venv build/site-venv
+	build/site-venv/bin/pip install --quiet 'mkdocs-material==9.*' PyYAML
+	build/site-venv/bin/python tools/make_site.py
 
 dist: $(STAMP) ## wheel and sdist, checked, and the wheel tried in a venv of its own
 	$(BIN)/python -m pip install --quiet build twine

@@ -1,7 +1,8 @@
 """Renders dist/krew-manifest.yaml from plugin.yaml and the archives there (`make krew`), and checks it.
 
-A platform stands in it when its archive is there: a release has all of them, a checkout the one it built. The
-rules are those of krew's `internal/index/validation` and of its naming guide.
+A platform stands in it when its archive is there: a checkout has the one it built, a release all of them, and
+is refused (`--all`) when one is missing. The rules are those of krew's `internal/index/validation` and of its
+naming guide.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ PROGRAM = "kubectl-kdns"
 _ARCHIVE = re.compile(
     rf"{PROGRAM}_(?P<version>[^_]+)_(?P<os>linux|darwin|windows)_(?P<arch>amd64|arm64)\.(tar\.gz|zip)"
 )
+PLATFORMS = {"linux_amd64", "linux_arm64", "darwin_amd64", "darwin_arm64", "windows_amd64"}
+"""Those of a release (.github/workflows/release.yaml)."""
 _SEMVER = re.compile(r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?")
 CAVEATS = """\
 The backend that watches packets creates agents on nodes for as long as a command runs, and says so before:
@@ -32,6 +35,10 @@ def main() -> int:
     archives = sorted(path for path in (ROOT / "dist").glob("*") if _ARCHIVE.fullmatch(path.name))
     if not archives:
         print("there is no archive in dist. Try: make archive", file=sys.stderr)
+        return 1
+    found = {f"{m['os']}_{m['arch']}" for path in archives if (m := _ARCHIVE.fullmatch(path.name))}
+    if "--all" in sys.argv[1:] and found != PLATFORMS:
+        print(f"archives are missing in dist: {', '.join(sorted(PLATFORMS - found))}", file=sys.stderr)
         return 1
     manifest = render(yaml.safe_load((ROOT / "plugin.yaml").read_text()), archives)
     for problem in problems(manifest):

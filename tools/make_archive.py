@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
+import zipfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ EXCLUDED = (
 )
 MAX_BYTES = 25_000_000
 EPOCH = 1_700_000_000
+SBOM = "sbom.cdx.json"
 
 
 def main() -> int:
@@ -48,10 +51,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as work:
         folder = freeze(Path(work))
         add_notices(folder)
-        archive = OUT / f"{name}.tar.gz"
-        pack(folder, archive)
+        # Who has Windows has no tar; krew unpacks both.
+        archive = OUT / f"{name}{'.zip' if system == 'windows' else '.tar.gz'}"
+        (pack_zip if system == "windows" else pack)(folder, archive)
+        # Beside it, too: what is in an archive should be known before it is unpacked.
+        shutil.copy(folder / SBOM, OUT / f"{name}.cdx.json")
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    archive.with_suffix(".gz.sha256").write_text(f"{digest}  {archive.name}\n")
+    Path(f"{archive}.sha256").write_text(f"{digest}  {archive.name}\n")
     size = archive.stat().st_size
     print(f"{archive.relative_to(ROOT)}: {size:,} bytes, sha256 {digest}")
     if size > MAX_BYTES:
@@ -131,7 +137,7 @@ def add_notices(folder: Path) -> None:
         "metadata": {"component": {"type": "application", "name": "kubectl-kdns", "version": __version__}},
         "components": components,
     }
-    (folder / "sbom.cdx.json").write_text(json.dumps(bom, indent=1) + "\n")
+    (folder / SBOM).write_text(json.dumps(bom, indent=1) + "\n")
 
 
 def bundled() -> list[metadata.Distribution]:
@@ -183,6 +189,18 @@ def pack(folder: Path, archive: Path) -> None:
     ):
         for path in sorted(folder.rglob("*")):
             tar.add(path, f"kubectl-kdns/{path.relative_to(folder)}", recursive=False, filter=plain)
+
+
+def pack_zip(folder: Path, archive: Path) -> None:
+    """The same, for Windows."""
+    date = time.gmtime(EPOCH)[:6]
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = f"kubectl-kdns/{path.relative_to(folder).as_posix()}"
+            info = zipfile.ZipInfo(name, date)
+            info.external_attr = (0o755 if os.access(path, os.X_OK) else 0o644) << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            packed.writestr(info, path.read_bytes())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Installs the archive as krew does, and runs it where there is no Python: `make smoke`.
 
 Unpacks, picks what the manifest's `files` say, links one program `kubectl-kdns`, and runs that link with an
-empty environment. krew's own tools (KREW, VALIDATE_KREW name them) do it as well. Leaves nothing.
+empty environment. krew's own tools (KREW, VALIDATE_KREW name them) do it as well. With ROOT, a directory
+with another system in it (debootstrap makes one), it is unpacked and run in there. Leaves nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+SYSTEM = os.environ.get("ROOT", "")
+CHROOT = shutil.which("chroot") or "/usr/sbin/chroot"
 # Arguments, exit status, and what stdout or stderr has to say.
 RUNS: tuple[tuple[str, int, str], ...] = (
     ("--help", 0, "kubectl kdns"),
@@ -38,7 +41,7 @@ def main() -> int:
     spec = yaml.safe_load(manifest_path.read_text())["spec"]
     (platform,) = spec["platforms"]
     archive = ROOT / "dist" / platform["uri"].rpartition("/")[2]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=Path(SYSTEM, "tmp") if SYSTEM else None) as folder:
         program = install(archive, platform, Path(folder))
         runs = RUNS + (ROOT_RUNS if os.geteuid() == 0 else ())
         failed = [problem for run in runs if (problem := run_one(program, *run))]
@@ -70,14 +73,20 @@ def install(archive: Path, platform: dict[str, object], folder: Path) -> Path:
             shutil.move(path, store / file["to"] / path.name)
     link = folder / "bin" / "kubectl-kdns"
     link.parent.mkdir()
-    link.symlink_to(store / str(platform["bin"]))
+    link.symlink_to(inside(store / str(platform["bin"])))
     return link
+
+
+def inside(path: Path) -> str:
+    """The path as the system has it in which the program runs."""
+    return f"/{path.relative_to(SYSTEM)}" if SYSTEM else str(path)
 
 
 def run_one(program: Path, arguments: str, status: int, words: str) -> str:
     """What was wrong; "" for nothing."""
-    environment = {"HOME": str(program.parent), "PATH": "/nonexistent"}
-    command = [str(program), *arguments.split()]
+    environment = {"HOME": inside(program.parent), "PATH": "/nonexistent"}
+    enter = [CHROOT, SYSTEM] if SYSTEM else []
+    command = [*enter, inside(program), *arguments.split()]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
     if done.returncode == status and words in done.stdout + done.stderr:
         return ""

@@ -20,6 +20,7 @@ from support.records import HOSTILE, records
 
 ENCODER = msgspec.json.Encoder()
 LOOKUP = Lookup(time="2026-11-23T10:00:00.000000000Z", backend="ebpf", dns=Dns(name="a.b", type="A"))
+DEEP = 200_000
 LINE = ENCODER.encode(LOOKUP)
 HEAD = b'{"apiVersion":"kdns/v1","kind":"notice"}\n'
 
@@ -86,7 +87,10 @@ INVALID = {
     "no UTF-8": (LINE.replace(b"a.b", b"\xff"), "'utf-8' codec can't decode byte 0xff in position 0"),
     "a control character as it is": (LINE.replace(b"a.b", b"\x1b"), "JSON is malformed: invalid character"),
     "half a surrogate": (LINE.replace(b"a.b", rb"\ud800"), "JSON is malformed: unexpected end of escaped"),
-    "too deep": (LINE[:-1] + b',"x":' + b"[" * 5000 + b"]" * 5000 + b"}", "maximum recursion depth exceeded"),
+    "too deep": (
+        LINE[:-1] + b',"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+        "maximum recursion depth exceeded",
+    ),
 }
 
 
