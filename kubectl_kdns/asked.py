@@ -9,6 +9,7 @@ from msgspec import UNSET
 from kubectl_kdns.backend import ServerPod
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.journeys import all_addresses, base_name, conclusion_of, deciding
+from kubectl_kdns.legs import FINAL
 from kubectl_kdns.model import Attempt, Journey, JourneyHop, Server
 from kubectl_kdns.resolver import Reply, Tried
 from kubectl_kdns.target import Target
@@ -61,7 +62,7 @@ def _attempt(tried: Tried, start_ns: int, took_ns: int, server: Server) -> Attem
     if not reply.rcode:
         code, conclusion = "server_silent", f"no answer from {server.pod}, {HOW}: {reply.problem}"
     else:
-        code = "answered" if reply.rcode in ("NOERROR", "NXDOMAIN") else "failed"
+        code = "answered" if reply.rcode in FINAL else "failed"
         conclusion = f"{', '.join(reply.addresses) or _word(reply)} from {server.pod}, {HOW}"
     return Attempt(
         time=format_time(start_ns),

@@ -128,6 +128,22 @@ class Creator(Protocol):
         """Those objects. With `server` the API server has looked at them; raises KdnsError if it refuses."""
 
 
+class AgentProgram(Struct, frozen=True):
+    """A program that a backend runs on nodes of an architecture (GOARCH's name); `sha256` is hexadecimal."""
+
+    architecture: str
+    size_bytes: int
+    sha256: str
+
+
+@runtime_checkable
+class AgentOwner(Protocol):
+    """What a backend has besides that runs programs of its own on nodes."""
+
+    def programs(self) -> list[AgentProgram]:
+        """Those that came with it; a damaged installation may lack them."""
+
+
 class Entered(Protocol):
     """A place in the cluster from which DNS messages can be sent; `resolv_conf` is its file's text."""
 

@@ -55,6 +55,7 @@ class ExplainRequest(Struct, frozen=True):
     interval_ns: int = NS_PER_S
     for_ns: int | None = None
     timeout_ns: int = 5 * NS_PER_S
+    one_by_one: bool = False
     use_agent: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     output: PrinterOptions = field(default_factory=PrinterOptions)
@@ -216,6 +217,7 @@ class _Explanation:
             try:
                 conf = ResolvConf.parse(entered.resolv_conf)
                 self.printer.status(_conf_text(conf))
+                conf = replace(conf, one_by_one=conf.one_by_one or self.request.one_by_one)
                 for turn in range(self.request.count):
                     if turn and self._stopping.wait(self.request.interval_ns / NS_PER_S):
                         return

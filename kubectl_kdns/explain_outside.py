@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from random import SystemRandom
 from typing import Any
 
@@ -18,6 +19,7 @@ from kubectl_kdns.asked import journey_of
 from kubectl_kdns.backend import Scope, ServerFinder, ServerPod, load_backend, own_backends
 from kubectl_kdns.directory import Directory
 from kubectl_kdns.doctor.examination import Catalogue, examine
+from kubectl_kdns.doctor.facts import SYSTEM_NAMESPACES
 from kubectl_kdns.doctor.objects import kubelet_facts
 from kubectl_kdns.errors import KdnsError
 from kubectl_kdns.filter import parse_filter
@@ -37,7 +39,6 @@ from kubectl_kdns.times import NS_PER_S
 USUAL_DOMAIN = "cluster.local"
 LOG_NS = 600 * NS_PER_S
 LOG_BACKEND = "coredns"
-SYSTEM_NAMESPACES = ("kube-system", "openshift-dns")
 
 
 class Outside:
@@ -58,8 +59,7 @@ class Outside:
 
     def ask(self, name: str, types: Sequence[str]) -> list[Journey]:
         """Asks every DNS server once. Raises KdnsError when they cannot be found."""
-        made = self._conf()
-        conf = made.conf
+        made, conf = self._made, self._made.conf
         say = self.printer.status
         say(f"its resolv.conf by its spec: {'; '.join(made.text.splitlines()) or 'nothing'}")
         if made.unknown:
@@ -89,7 +89,7 @@ class Outside:
             if not probe.usable:
                 self.printer.status(f"no lookups of its own are known: {probe.evidence}")
                 return
-            names = ", ".join(f'"{each}"' for each in candidates(name, self._conf().conf))
+            names = ", ".join(f'"{each}"' for each in candidates(name, self._made.conf))
             own = f'client.pod == "{self.target.pod}" && client.namespace == "{self.target.namespace}"'
             filter_ = parse_filter(f"{own} && dns.name in [{names}]")
             scope = Scope(
@@ -128,7 +128,9 @@ class Outside:
     def flush(self) -> None:
         self.printer.flush()
 
-    def _conf(self) -> PodConf:
+    @cached_property
+    def _made(self) -> PodConf:
+        """Its resolv.conf, as far as objects tell."""
         target = self.target
         domain, servers = USUAL_DOMAIN, self._service_ips()
         with suppress(KdnsError):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from kubectl_kdns.backend import Plan, Probe, Scope, Source
+from kubectl_kdns.backend import AgentProgram, Plan, Probe, Scope, Source
 from kubectl_kdns.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -65,6 +65,11 @@ class EbpfBackend:
             "packets need no change to the cluster's configuration",
             hint="kubectl kdns trace --backend ebpf (--dry-run=client shows what it creates)",
         )
+
+    def programs(self) -> list[AgentProgram]:
+        from kdns_ebpf.local import agent_programs
+
+        return agent_programs()
 
     def leftovers(self, cluster: Cluster) -> list[Leftover]:
         from kdns_ebpf.leftovers import left_agents

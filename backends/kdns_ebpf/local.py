@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import select
@@ -15,6 +16,7 @@ from pathlib import Path
 from kdns_ebpf import wire
 from kdns_ebpf.agent_stream import AgentStream
 from kdns_ebpf.counters import counters_of
+from kubectl_kdns.backend import AgentProgram
 from kubectl_kdns.errors import BackendError, UsageError
 from kubectl_kdns.model import Record
 
@@ -29,6 +31,17 @@ _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm6
 def agent_binary(architecture: str) -> Path:
     """The agent for GOARCH's name of an architecture; it comes with the package."""
     return AGENT_FOLDER / "bin" / f"kdns-agent-{architecture}"
+
+
+def agent_programs() -> list[AgentProgram]:
+    """Of each architecture the one that came with the package."""
+    found = []
+    for architecture in sorted(set(_ARCHITECTURES.values())):
+        path = agent_binary(architecture)
+        if path.is_file():
+            data = path.read_bytes()
+            found.append(AgentProgram(architecture, len(data), hashlib.sha256(data).hexdigest()))
+    return found
 
 
 def own_binary() -> Path:

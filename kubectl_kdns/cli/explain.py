@@ -23,6 +23,9 @@ kubectl kdns explain payments.shop --in deploy/checkout -n shop
 # one lookup in twenty fails: over which DNS pod, which upstream?
 kubectl kdns explain example.com --in cart-5d9c7 -n shop --count 100 --interval 100ms
 
+# A and AAAA at once lose one of both? not if they are asked one after the other
+kubectl kdns explain example.com --in cart-5d9c7 -n shop --count 20 --one-by-one
+
 # the application's own next lookup
 kubectl kdns explain payments.shop --in deploy/checkout -n shop --watch
 
@@ -52,6 +55,11 @@ class ExplainOptions(Options):
         help="A query without a response is unanswered after this time",
         default="5s",
     )
+    one_by_one: bool = flag(
+        "--one-by-one",
+        help="Ask for one type after the other, as `options single-request` makes a resolver do",
+        default=False,
+    )
     no_agent: bool = flag(
         "--no-agent",
         help="Create nothing: ask the DNS servers through the API server, and read logs and objects",
@@ -77,6 +85,8 @@ def run(
         raise UsageError(f"--count {options.count}: at least 1")
     if options.no_agent and (options.watch or options.count):
         raise UsageError("--no-agent asks once, and does not go with --watch or --count")
+    if options.watch and options.one_by_one:
+        raise UsageError("--one-by-one says how to ask, and --watch does not ask")
     if output.output.partition("=")[0] not in ("table", "wide", "json", "yaml"):
         raise UsageError(f"-o {output.output}: table, json or yaml")
     interval_ns, timeout_ns = (
@@ -97,6 +107,7 @@ def run(
         interval_ns=interval_ns,
         for_ns=duration_ns("--for", options.for_),
         timeout_ns=timeout_ns,
+        one_by_one=options.one_by_one,
         use_agent=not options.no_agent,
         options=backend_options(InputOptions(), ebpf),
         output=printer_options(output),

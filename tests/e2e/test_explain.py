@@ -13,6 +13,7 @@ import pytest
 
 from e2e.test_ebpf import is_ready, wait_until_gone
 from e2e.world import World, collect
+from kubectl_kdns.times import parse_time
 
 LABELS = {"app.kubernetes.io/name": "coredns"}
 """By which kdns knows a DNS server of the cluster."""
@@ -36,11 +37,22 @@ def scene(world: World) -> Iterator[World]:
 def explain(
     world: World, name: str, *flags: str, pod: str = "asker"
 ) -> tuple[int, list[dict[str, Any]], str]:
+    type_ = () if "--type" in flags else ("--type", "A")
     done = world.kdns(
-        "explain", name, "--in", pod, "-n", world.namespace, "--type", "A", "-o", "json", *flags, check=False
+        "explain", name, "--in", pod, "-n", world.namespace, *type_, "-o", "json", *flags, check=False
     )
     records = [json.loads(line) for line in done.stdout.splitlines()]
     return done.returncode, [r for r in records if r["kind"] == "journey"], done.stderr
+
+
+def test_one_type_after_the_other(scene: World) -> None:
+    flags = ("--type", "A,AAAA", "--one-by-one")
+    status, (journey,), _ = explain(scene, "fine.ok.test.", *flags)
+    assert status == 0
+    first, second = sorted(journey["attempts"], key=lambda each: str(each["time"]))
+    assert [first["type"], second["type"]] == ["A", "AAAA"]
+    answered_ns = parse_time(first["time"]) + first["latency_ms"] * 1e6
+    assert parse_time(second["time"]) >= answered_ns
 
 
 CASES = [

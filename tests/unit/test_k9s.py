@@ -1,0 +1,50 @@
+"""The plugin file for k9s: k9s would take it, and kdns takes the commands in it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kubectl_kdns.cli.app import parse, split_command
+
+FILE = Path(__file__).resolve().parents[2] / "contrib/k9s-plugins.yaml"
+PLUGINS: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text())["plugins"]
+# What k9s knows of the row under the cursor (k9scli.io/topics/plugins), with an example.
+KNOWN = {"NAME": "web", "NAMESPACE": "shop", "CONTEXT": "prod", "RESOURCE_NAME": "deployments"}
+# k9s's internal/config/json/schemas/plugins.json
+KEYS = {"shortCut", "description", "scopes", "command", "background", "confirm", "inputs", "args"}
+
+
+def words_of(plugin: dict[str, Any]) -> list[str]:
+    """The command as k9s runs it, without the shell and the pager around it."""
+    inputs = {f"INPUT_{each['name'].upper()}": "payments" for each in plugin.get("inputs", ())}
+    args = [re.sub(r"\$(\w+)", lambda found: (KNOWN | inputs)[found[1]], arg) for arg in plugin["args"]]
+    if plugin["command"] == "sh":
+        flag, script = args
+        assert flag == "-c"
+        return shlex.split(script.removesuffix(" 2>&1 | less -R"))
+    return [plugin["command"], *args]
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_kdns_takes_the_command(name: str) -> None:
+    kubectl, kdns, *words = words_of(PLUGINS[name])
+    assert (kubectl, kdns) == ("kubectl", "kdns")
+    command, arguments = split_command(words)
+    assert command in ("trace", "explain", "doctor")
+    assert callable(parse(command, arguments, {}))
+
+
+def test_k9s_would_take_it() -> None:
+    taken = set()
+    for plugin in PLUGINS.values():
+        assert set(plugin) <= KEYS
+        assert all(plugin.get(key) for key in ("shortCut", "description", "scopes", "command"))
+        for scope in plugin["scopes"]:
+            assert (scope, plugin["shortCut"]) not in taken
+            taken.add((scope, plugin["shortCut"]))
