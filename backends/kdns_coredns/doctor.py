@@ -218,9 +218,7 @@ def _inside(
 ) -> InsideFacts:
     nodes = doctor_inside.nodes_of(pods, facts, options)
     if not nodes:
-        raise BackendError(
-            "there is no ready node for an agent, or none that fits --agent-node", hint="kubectl get nodes"
-        )
+        raise BackendError("no ready node for an agent, or none fits --agent-node", hint="kubectl get nodes")
     inside.open(nodes)
     return doctor_inside.ask_inside(inside, nodes, pods, corefiles, facts, *question)
 
