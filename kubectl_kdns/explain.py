@@ -91,7 +91,14 @@ def explain_outside(
 
     printer.status(f"asking the DNS servers for {target.text}, over TCP through the API server")
     outside = Outside(cluster, directory, target, printer, request.options, request.timeout_ns)
-    asked = outside.ask(request.name, request.types)
+    outside.introduce()
+    asked: list[Journey] = []
+    for turn in range(request.count):
+        if turn:
+            time.sleep(request.interval_ns / NS_PER_S)
+        asked += outside.ask(request.name, request.types)
+    if request.count > 1:
+        printer.status(paths_text(asked))
     outside.read_logs(request.name)
     outside.look_at_objects(request.connection)
     for line in advice_of(outside.journeys, target, directory):

@@ -57,16 +57,18 @@ class Outside:
         self.printer, self.options, self.timeout_ns = printer, options, timeout_ns
         self.journeys: list[Journey] = []
 
-    def ask(self, name: str, types: Sequence[str]) -> list[Journey]:
-        """Asks every DNS server once. Raises KdnsError when they cannot be found."""
-        made, conf = self._made, self._made.conf
-        say = self.printer.status
+    def introduce(self) -> None:
+        """Says how the pod asks."""
+        say, made = self.printer.status, self._made
         say(f"its resolv.conf by its spec: {'; '.join(made.text.splitlines()) or 'nothing'}")
         if made.unknown:
             say(f"not known without an agent: {made.unknown}")
-        servers = self._servers(conf.nameservers)
+
+    def ask(self, name: str, types: Sequence[str]) -> list[Journey]:
+        """Asks every DNS server once. Raises KdnsError when they cannot be found."""
+        conf = self._made.conf
         asked = []
-        for server in servers:
+        for server in self._servers(conf.nameservers):
             transport = ForwardTransport(self.cluster, server)
             try:
                 over_tcp = replace(conf, nameservers=(server.ip,), use_tcp=True, attempts=1)

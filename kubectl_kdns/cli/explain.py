@@ -83,8 +83,8 @@ def run(
         )
     if options.count is not None and options.count < 1:
         raise UsageError(f"--count {options.count}: at least 1")
-    if options.no_agent and (options.watch or options.count):
-        raise UsageError("--no-agent asks once, and does not go with --watch or --count")
+    if options.no_agent and options.watch:
+        raise UsageError("to see the pod's own lookup takes an agent: --watch does not go with --no-agent")
     if options.watch and options.one_by_one:
         raise UsageError("--one-by-one says how to ask, and --watch does not ask")
     if output.output.partition("=")[0] not in ("table", "wide", "json", "yaml"):

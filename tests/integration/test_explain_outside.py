@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -97,8 +98,19 @@ def test_the_one_server_that_fails_is_named(explain: Run, serve: Serve, code: st
     assert "doctor: failure: pod kube-system/coredns-5d4f-bbbbb" in said
 
 
-@pytest.mark.parametrize("flags", [("--watch",), ("--count", "3")])
-def test_what_needs_an_agent_is_refused(explain: Run, flags: tuple[str, ...]) -> None:
-    status, journeys, said = explain("--no-agent", *flags)
+def test_what_needs_an_agent_is_refused(explain: Run) -> None:
+    status, journeys, said = explain("--no-agent", "--watch")
     assert (status, journeys) == (2, [])
-    assert "--no-agent asks once" in said
+    assert "to see the pod's own lookup takes an agent" in said
+
+
+def test_several_times_with_the_shares_of_each_server(explain: Run) -> None:
+    flags = ("--type", "A", "--count", "3", "--interval", "10ms")
+    status, journeys, said = explain("--no-agent", *flags, b=answer(2))
+    assert status == 1, said
+    servers = [journey["attempts"][0]["hops"][0]["server"]["pod"] for journey in journeys]
+    assert servers == [A, B] * 3
+    assert said.count("its resolv.conf by its spec") == 1
+    shares = re.findall(r"  (\d+ of \d+) fine(?:, p50 \S+, p95 \S+)?: (\S+)", said)
+    # Each of the three went through the search list at the one that fails.
+    assert shares == [("0 of 12", B), ("3 of 3", A)], said
