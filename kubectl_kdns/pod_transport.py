@@ -8,13 +8,15 @@ import time
 from collections.abc import Sequence
 
 from kubectl_kdns.backend import Entered
+from kubectl_kdns.errors import BackendError
 from kubectl_kdns.resolver import Question, Reply, reply_of
 
 SLOTS = 64
 
 
 class PodTransport:
-    """Sends questions from a pod; remembers which, by name, type and id."""
+    """Sends questions from a pod, to SLOTS servers (by UDP and TCP each) at most; remembers in `asked` which,
+    by name, type and id."""
 
     def __init__(self, entered: Entered, asked: set[tuple[str, str, int]]) -> None:
         self._entered, self._asked = entered, asked
@@ -24,9 +26,10 @@ class PodTransport:
         replies: list[Reply | None] = [None] * len(questions)
         slots = []
         for question in questions:
-            slot = self._slots.setdefault(
-                (question.server, question.port, question.over_tcp), len(self._slots) % SLOTS
-            )
+            server = question.server, question.port, question.over_tcp
+            slot = self._slots.setdefault(server, len(self._slots))
+            if slot >= SLOTS:  # it would be asked of another one
+                raise BackendError(f"an agent asks {SLOTS} servers at most")
             slots.append(slot)
             self._asked.add((question.name, question.type, question.id))
             self._entered.send(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from random import SystemRandom
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -33,13 +33,16 @@ from kubectl_kdns.doctor.parallel import each
 from kubectl_kdns.errors import KdnsError
 from kubectl_kdns.resolver import DNS_PORT, Question, Reply, ResolvConf, Transport, question
 
-MAX_NODES, MAX_SERVERS = 10, 20
+MAX_NODES, MAX_SERVERS, MAX_UPSTREAMS = 10, 20, 30
 TIMEOUT_S, TRIES = 2.0, 2
 CONNECT_S = 3.0
 """The agent's: connections are made one after the other."""
 PADDED_UDP_BYTES, PADDED_TCP_BYTES = 512, 1700
 """CoreDNS returns the padding of a question, and reads no longer one by UDP."""
 RESOLV_CONF = "/etc/resolv.conf"
+
+
+T = TypeVar("T")
 
 
 class Server(Struct, frozen=True):
@@ -89,26 +92,44 @@ def ask_inside(
         for pod in one.pods
     }
 
-    def ask(asker: Asker) -> tuple[list[PathFacts], list[UpstreamFacts]] | Unread:
-        try:
-            with inside.enter(asker.node, asker.pod.uid if asker.pod else "") as (transport, conf):
-                own = forwards.get(asker.pod.uid, []) if asker.pod else []
-                return (
-                    _ask_servers(asker, transport, servers, name, type_),
-                    _ask_upstreams(asker, transport, own, conf),
-                )
-        except KdnsError as error:
-            return Unread.of(error)
+    def ask(asker: Asker) -> list[PathFacts] | Unread:
+        return _inside(inside, asker, lambda way, _: _ask_servers(asker, way, servers, name, type_))
+
+    def ask_upstreams(asker: Asker) -> list[UpstreamFacts] | Unread:
+        pod = asker.pod
+        own = forwards.get(pod.uid) if pod else None
+        if not pod or not own:
+            return []
+        return _inside(inside, asker, lambda way, conf: _ask_upstreams(pod, way, own, conf))
 
     askers = _askers(nodes, pods)
-    told = list(zip(askers, each(ask, askers), strict=True))
+    paths = each(ask, askers)
+    # From sockets of their own: an agent has so many, and each keeps its server.
+    upstreams = each(ask_upstreams, askers)
     return InsideFacts(
-        paths=tuple(path for _, each_ in told if isinstance(each_, tuple) for path in each_[0]),
-        upstreams=tuple(one for _, each_ in told if isinstance(each_, tuple) for one in each_[1]),
-        not_entered=tuple((asker.target, why) for asker, why in told if isinstance(why, Unread)),
+        paths=tuple(path for found in paths if isinstance(found, list) for path in found),
+        upstreams=tuple(one for found in upstreams if isinstance(found, list) for one in found),
+        not_entered=tuple(
+            {
+                asker.target: (asker.target, why)
+                for asker, why in zip([*askers, *askers], [*paths, *upstreams], strict=True)
+                if isinstance(why, Unread)
+            }.values()
+        ),
         nodes=len(nodes),
         all_nodes=len(nodes) if isinstance(facts.nodes, Unread) else len(facts.nodes),
     )
+
+
+def _inside(
+    inside: Inside, asker: Asker, ask: Callable[[Transport, ResolvConf], list[T]]
+) -> list[T] | Unread:
+    """What is asked from there, or why nothing could be."""
+    try:
+        with inside.enter(asker.node, asker.pod.uid if asker.pod else "") as (transport, conf):
+            return ask(transport, conf)
+    except KdnsError as error:
+        return Unread.of(error)
 
 
 def _servers(
@@ -166,17 +187,17 @@ def _ask_servers(
 
 
 def _ask_upstreams(
-    asker: Asker, transport: Transport, forwards: Sequence[Forward], conf: ResolvConf
+    pod: CorednsPod, transport: Transport, forwards: Sequence[Forward], conf: ResolvConf
 ) -> list[UpstreamFacts]:
-    assert asker.pod or not forwards
     told: list[UpstreamFacts] = []
     asked: list[tuple[Forward, str]] = []
     for forward in forwards:
-        addresses = conf.nameservers if forward.to == RESOLV_CONF else (forward.to,)
-        for address in addresses:
+        for address in conf.nameservers if forward.to == RESOLV_CONF else (forward.to,):
             problem = _not_asked(forward, address)
-            if problem and asker.pod:
-                told.append(UpstreamFacts(asker.pod, forward, address, problem=problem))
+            if not problem and len(asked) == MAX_UPSTREAMS:
+                problem = f"{MAX_UPSTREAMS} others were"
+            if problem:
+                told.append(UpstreamFacts(pod, forward, address, problem=problem))
             else:
                 asked.append((forward, address))
     ids = SystemRandom().sample(range(65536), len(asked))
@@ -188,9 +209,10 @@ def _ask_upstreams(
             for id_, (forward, address) in zip(ids, asked, strict=True)
         ]
         by_way.append(_exchange(transport, questions))
-    for (forward, address), udp, tcp in zip(asked, *by_way, strict=True):
-        assert asker.pod
-        told.append(UpstreamFacts(asker.pod, forward, address, udp, tcp))
+    told += [
+        UpstreamFacts(pod, forward, address, udp, tcp)
+        for (forward, address), udp, tcp in zip(asked, *by_way, strict=True)
+    ]
     return told
 
 

@@ -64,6 +64,7 @@ def active_udp(facts: CorednsFacts) -> Iterator[Verdict]:
     fix="What is between that node and that pod: a policy or a firewall that lets only UDP pass",
 )
 def active_tcp(facts: CorednsFacts) -> Iterator[Verdict]:
+    yield from _not_entered(facts)
     yield from _ways(facts, TCP)
 
 
@@ -76,6 +77,7 @@ def active_tcp(facts: CorednsFacts) -> Iterator[Verdict]:
     fix="The MTU of the pods' network, or a firewall that drops long DNS packets",
 )
 def active_large(facts: CorednsFacts) -> Iterator[Verdict]:
+    yield from _not_entered(facts)
     for way, small, least in ((LARGE_UDP, UDP, LARGE_UDP_BYTES), (LARGE_TCP, TCP, LARGE_TCP_BYTES)):
         paths = known(facts.inside).paths
         # Where short ones do not come either, that is another check's.
@@ -100,6 +102,7 @@ def active_large(facts: CorednsFacts) -> Iterator[Verdict]:
     fix="The upstream, the way out of the cluster, or another address for `forward`",
 )
 def active_upstreams(facts: CorednsFacts) -> Iterator[Verdict]:
+    yield from (verdict for verdict in _not_entered(facts) if verdict.on.kind == "pod")
 
     def key(upstream: UpstreamFacts) -> tuple[str, str, str]:
         return upstream.forward.where, upstream.forward.zone, upstream.address

@@ -17,6 +17,7 @@ from support.api_server import ApiServer
 from support.doctor_agents import Agents, Asked
 from support.doctor_breaks import BROKEN, DENY, FINE, put
 from support.doctor_cluster import (
+    COREFILE,
     DoctorCluster,
     nodelocal,
     policy,
@@ -169,6 +170,20 @@ def test_an_upstream_that_is_gone_and_one_that_is_coredns(agents: Agents, diagno
     ]
     assert "that is service kube-system/kube-dns itself" in bad[0].evidence
     assert "no answer by UDP (timed out) nor by TCP (timed out)" in bad[1].evidence
+
+
+def test_many_upstreams_are_not_asked_of_each_other(agents: Agents, diagnose: Any) -> None:
+    cluster = DoctorCluster()
+    upstreams = [f"192.0.2.{n}" for n in range(1, 41)]
+    blocks = "".join(
+        f"z{i}.test {{\n errors\n cache\n forward . {ip}\n}}\n" for i, ip in enumerate(upstreams)
+    )
+    cluster.corefile(COREFILE + blocks)
+    bad = [each for each in diagnose(cluster, "active-upstreams") if each.severity != "ok"]
+    assert {each.severity for each in bad} == {"info"}
+    assert len(bad) == 41 - 30
+    assert "not tried: 30 others were" in bad[0].evidence
+    assert len({each.server for each in agents.asked if each.server.startswith("192.0.2.")}) == 30
 
 
 def test_a_node_without_an_agent_is_unknown_and_the_others_are_told(agents: Agents, diagnose: Any) -> None:

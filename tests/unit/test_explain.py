@@ -9,7 +9,7 @@ import pytest
 
 from kubectl_kdns.directory import Directory, Pod
 from kubectl_kdns.endpoints import Node
-from kubectl_kdns.errors import UsageError
+from kubectl_kdns.errors import BackendError, UsageError
 from kubectl_kdns.model import Client, Process, Workload
 from kubectl_kdns.pod_transport import PodTransport
 from kubectl_kdns.resolver import Reply, question
@@ -125,3 +125,11 @@ def test_an_answer_to_another_question_is_none() -> None:
     pipe.inbox.append((0, 0, b"\0\7" + NXDOMAIN))
     assert transport.exchange([asked], 0.01) == [Reply(rcode="NXDOMAIN", size_bytes=12)]
     assert PodTransport(Pipe(None), set()).exchange([asked], 0.001) == [Reply(problem="timed out")]
+
+
+def test_more_servers_than_sockets_are_refused_and_not_asked_of_another() -> None:
+    transport = PodTransport(Pipe(*[NXDOMAIN] * 65), set())
+    asked = [question("a.test", "A", n, f"10.0.0.{n}") for n in range(65)]
+    assert len(transport.exchange(asked[:64], 0.01)) == 64
+    with pytest.raises(BackendError, match="64 servers at most"):
+        transport.exchange(asked[64:], 0.01)
