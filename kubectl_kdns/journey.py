@@ -11,6 +11,7 @@ What fits several lookups stays apart and is counted in `apart`. Pure: the clock
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 from itertools import chain, count
@@ -34,7 +35,7 @@ from kubectl_kdns.legs import (
     server_of,
 )
 from kubectl_kdns.model import SERVERS, Lookup, Maybe, Record
-from kubectl_kdns.timeline import Timeline
+from kubectl_kdns.timeline import Timelines
 from kubectl_kdns.times import NS_PER_S, parse_time
 
 MAX_LEGS = 50_000
@@ -43,7 +44,6 @@ Place = tuple[str, Question]
 """Who asks, or who answers, and what."""
 Bucket = tuple[Maybe[str], str]
 """The client's address, and the first label of what it asked."""
-_NONE = Timeline()
 
 
 class Joiner:
@@ -64,12 +64,12 @@ class Joiner:
         self._numbers = count()
         # By socket and question, and there by message id: a server asks all its upstreams from one socket.
         self._by_socket: dict[tuple[object, ...], dict[int | None, list[Leg]]] = {}
-        self._asked: dict[Place, Timeline] = {}
+        self._asked = Timelines()
         # Those that the server itself was seen to have, by the clock of what it asks in turn; and others.
-        self._served: dict[Place, Timeline] = {}
-        self._unserved: dict[Place, Timeline] = {}
+        self._served, self._unserved = Timelines(), Timelines()
         self._due: list[tuple[int, int, Leg]] = []
-        self._all: list[tuple[int, int, Leg]] = []
+        # In the order in which they came, which is about that of their ends.
+        self._all: deque[tuple[int, Leg]] = deque()
 
     def add(self, records: Iterable[Record]) -> None:
         """Other kinds than lookups, and those without a time, a client or a question, are passed over."""
@@ -92,7 +92,7 @@ class Joiner:
                 yield leg
         horizon_ns = self.now_ns - 2 * (self._timeout_ns + OPEN_NS)
         while self._all and (everything or self._all[0][0] < horizon_ns or len(self._all) > 4 * MAX_LEGS):
-            self._forget(heappop(self._all)[2])
+            self._forget(self._all.popleft()[1])
 
     def _add(self, lookup: Lookup) -> None:
         client, dns = lookup.client, lookup.dns
@@ -103,13 +103,16 @@ class Joiner:
         self.latest_ns = max(self.latest_ns, span.end_ns)
         question = dns.name, dns.type
         key = client.ip, client.port, lookup.transport, question
-        by_id = self._by_socket.setdefault(key, {})
         id_ = dns.id if isinstance(dns.id, int) else None
-        known = (by_id.get(id_, ()), by_id.get(None, ())) if id_ is not None else tuple(by_id.values())
-        for leg in chain.from_iterable(known):
-            if same(leg, lookup, span):
-                self._join_view(leg, lookup, span)
-                return
+        by_id = self._by_socket.get(key)
+        if by_id is None:
+            by_id = self._by_socket[key] = {}
+        else:
+            known = (by_id.get(id_, ()), by_id.get(None, ())) if id_ is not None else tuple(by_id.values())
+            for leg in chain.from_iterable(known):
+                if same(leg, lookup, span):
+                    self._join_view(leg, lookup, span)
+                    return
         leg = Leg(
             number=next(self._numbers),
             nearest=lookup,
@@ -126,7 +129,7 @@ class Joiner:
         self._put_served(leg)
         if not leg.is_request:
             self._put_asked(leg)
-        heappush(self._all, (span.end_ns, leg.number, leg))
+        self._all.append((span.end_ns, leg))
         if leg.is_request:
             self._wait_for(leg)
 
@@ -146,8 +149,7 @@ class Joiner:
         if lookup.side == "client" and lookup.hop in SERVERS:
             leg.is_request = False
         asker = lookup.client.pod if lookup.client else UNSET
-        if asker and leg.asker != asker:
-            _drop(self._asked, (leg.asker, leg.question), leg)
+        if asker:
             leg.asker = asker
         if not leg.is_request:
             self._put_asked(leg)
@@ -160,16 +162,12 @@ class Joiner:
         self._put_served(leg)
 
     def _put_asked(self, leg: Leg) -> None:
-        place = leg.asker, leg.question
-        timeline = self._asked.get(place) or self._asked.setdefault(place, Timeline())
-        timeline.put(leg, leg.asked.start_ns, leg.asked.start_ns)
+        self._asked.put((leg.asker, leg.question), leg, leg.asked.start_ns, leg.asked.start_ns)
 
     def _put_served(self, leg: Leg) -> None:
         if leg.server:
             index = self._served if leg.has_own_clock else self._unserved
-            place = leg.server, leg.question
-            timeline = index.get(place) or index.setdefault(place, Timeline())
-            timeline.put(leg, leg.served.start_ns, leg.open_until_ns())
+            index.put((leg.server, leg.question), leg, leg.served.start_ns, leg.open_until_ns())
 
     def _resolve(self, leg: Leg, depth: int = 0) -> None:
         """Finds what was asked for this lookup, and for that in turn."""
@@ -189,7 +187,7 @@ class Joiner:
         found = [
             other
             for index in (self._served, self._unserved)
-            for other in index.get((leg.server, leg.question), _NONE).begun(
+            for other in index.at((leg.server, leg.question)).begun(
                 leg.asked.start_ns - SKEW_NS, leg.asked.start_ns + SKEW_NS
             )
             if other is not leg
@@ -208,13 +206,13 @@ class Joiner:
     def _match(self, leg: Leg) -> None:
         """Gives what its server asked meanwhile to the one lookup that each can belong to: mostly this."""
         place = leg.server, leg.question
-        asked = self._asked.get(place)
-        if asked is None:
+        asked = self._asked.at(place)
+        if not asked.count:
             return
         slack_ns = 0 if leg.has_own_clock else SKEW_NS
         begun = asked.begun(leg.served.start_ns - slack_ns, leg.open_until_ns() + slack_ns)
         children = [child for child in begun if not child.is_taken]
-        served, unserved = self._served.get(place, _NONE), self._unserved.get(place, _NONE)
+        served, unserved = self._served.at(place), self._unserved.at(place)
         options: dict[int, list[Leg]] = {}
         for child in children:
             if self._is_settled(child):
@@ -264,17 +262,9 @@ class Joiner:
             del by_id[id_]
             if not by_id:
                 del self._by_socket[key]
-        _drop(self._asked, (leg.asker, leg.question), leg)
+        self._asked.drop(leg)
         self._drop_served(leg)
 
     def _drop_served(self, leg: Leg) -> None:
-        for index in (self._served, self._unserved):
-            _drop(index, (leg.server, leg.question), leg)
-
-
-def _drop(index: dict[Place, Timeline], place: Place, leg: Leg) -> None:
-    timeline = index.get(place)
-    if timeline is not None:
-        timeline.drop(leg)
-        if not len(timeline):
-            del index[place]
+        self._served.drop(leg)
+        self._unserved.drop(leg)
