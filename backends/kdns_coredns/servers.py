@@ -7,24 +7,16 @@ from typing import Any
 
 from kdns_coredns.configs import read_corefiles
 from kdns_coredns.discover import discover
-from kdns_coredns.doctor_facts import COREDNS, read_corefile
+from kdns_coredns.doctor_facts import COREDNS, dns_ports, read_corefile
 from kubectl_kdns.backend import ServerPod
-from kubectl_kdns.doctor import Unread
 from kubectl_kdns.kube import Cluster
-
-DEFAULT_PORT = 53
 
 
 def read_servers(cluster: Cluster, options: Mapping[str, Any]) -> list[ServerPod]:
     """The ready CoreDNS pods; those of NodeLocal DNSCache listen only at addresses of their node."""
     pods = [pod for pod in discover(cluster, options).pods if pod.kind == COREDNS and pod.ready]
-    ports: dict[str, int] = {}
-    for source, text in read_corefiles(cluster, tuple(pods)).items():
-        own = tuple(pod for pod in pods if pod.config == source)
-        read = read_corefile(source, text, own)
-        if not isinstance(read.corefile, Unread):
-            ports |= {pod.uid: read.settings.port or DEFAULT_PORT for pod in own}
-    return [
-        ServerPod(pod.namespace, pod.name, pod.node, pod.ip, ports.get(pod.uid, DEFAULT_PORT), pod.labels)
-        for pod in pods
-    ]
+    ports = dns_ports(
+        read_corefile(source, text, tuple(pod for pod in pods if pod.config == source))
+        for source, text in read_corefiles(cluster, tuple(pods)).items()
+    )
+    return [ServerPod(pod.namespace, pod.name, pod.node, pod.ip, ports[pod.uid], pod.labels) for pod in pods]
