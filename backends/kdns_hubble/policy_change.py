@@ -215,7 +215,10 @@ def make_change(
 def _usable_cilium(cluster: Cluster) -> CiliumState:
     cilium = find_cilium(cluster)
     if not cilium.present and not cilium.denied:
-        raise BackendError("there is no Cilium here, and it is Cilium's policies that show DNS")
+        raise BackendError(
+            "there is no Cilium here, and it is Cilium's policies that show DNS",
+            hint="kubectl kdns backends (what can see DNS here)",
+        )
     if cilium.flavour == "gke" or cilium.l7_proxy is False:
         cause = "GKE Dataplane V2 has none" if cilium.flavour == "gke" else "enable-l7-proxy is false"
         raise BackendError("this Cilium cannot show DNS", cause=f"its L7 proxy is off: {cause}")
