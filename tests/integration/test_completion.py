@@ -71,7 +71,9 @@ def test_without_a_cluster(words: list[str], wanted: list[str]) -> None:
     ],
 )
 def test_names_of_the_cluster(server: ApiServer, words: list[str], wanted: list[str]) -> None:
-    found, directive = ask(server, *words)
+    # The cluster has 0.3 s, which a busy machine may need for itself: then nothing is offered, rightly.
+    answers = (ask(server, *words) for _ in range(10))
+    found, directive = next((each for each in answers if each[0]), ([], ""))
     assert (sorted(found), directive) == (wanted, ":4")
 
 
