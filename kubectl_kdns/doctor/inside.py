@@ -79,10 +79,15 @@ class Inside:
             source, reader = self._source, self._reader
         if source is None:
             return
-        source.close()
-        if reader:
-            reader.join(END_WAIT_S)
-        source.close()
+        try:
+            source.close()
+            if reader:
+                reader.join(END_WAIT_S)
+            source.close()
+        except KdnsError as error:
+            self._failure = error
+        if self._failure and self._is_ready:
+            self._say(str(self._failure))  # something of the agents is left
 
     def _read(self, source: Source) -> None:
         try:

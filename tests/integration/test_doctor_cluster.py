@@ -11,7 +11,7 @@ import pytest
 
 from kubectl_kdns.doctor.examination import Catalogue, examine
 from kubectl_kdns.doctor.finding import SEVERITIES, Finding
-from kubectl_kdns.errors import ForbiddenError
+from kubectl_kdns.errors import ForbiddenError, KdnsError
 from kubectl_kdns.kube import ConnectionFlags, connect
 from support.api_server import ApiServer
 from support.doctor_agents import Agents, Asked
@@ -194,6 +194,16 @@ def test_a_node_without_an_agent_is_unknown_and_the_others_are_told(agents: Agen
         ("unknown", "node n2"),
         ("ok", "paths coredns"),
     ]
+
+
+def test_agents_that_cannot_be_taken_away_are_said(agents: Agents, diagnose: Any) -> None:
+    agents.left = KdnsError(
+        "2 objects of agents are still in namespace kube-system", hint="kubectl kdns cleanup"
+    )
+    said: list[str] = []
+    assert {each.severity for each in diagnose(DoctorCluster(), "active-udp", said=said)} == {"ok"}
+    assert said[1:] == [str(agents.left)]
+    assert "kubectl kdns cleanup" in said[1]
 
 
 def test_no_such_node(agents: Agents, diagnose: Any) -> None:

@@ -37,7 +37,8 @@ Rule = Callable[[Asked], bytes | int | None]
 
 class Agents:
     """A backend and its source. `rule` answers; `denied` are the nodes and UIDs that cannot be entered;
-    `resolv_conf` is by UID what stands in a pod's file."""
+    `resolv_conf` is by UID what stands in a pod's file. `error` is why they cannot be opened, `left` what
+    cannot be taken away."""
 
     def __init__(
         self,
@@ -46,9 +47,10 @@ class Agents:
         denied: tuple[str, ...] = (),
         resolv_conf: Mapping[str, str] | None = None,
         error: KdnsError | None = None,
+        left: KdnsError | None = None,
     ) -> None:
         self.rule, self.denied, self.resolv_conf = rule, denied, resolv_conf or {}
-        self.error = error
+        self.error, self.left = error, left
         self.options: Mapping[str, Any] = {}
         self.asked: list[Asked] = []
         self.opened = self.closed = 0
@@ -72,6 +74,8 @@ class Agents:
         yield []
         yield [Notice(time="2024-01-01T00:00:00Z", backend="ebpf", code="agents_ready", message="")]
         self._ended.wait(10)
+        if self.left:
+            raise self.left
 
     def close(self) -> None:
         self.closed += 1
