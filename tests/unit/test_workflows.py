@@ -68,9 +68,10 @@ def test_a_job_may_do_no_more_than_it_needs(path: Path) -> None:
 
 def test_a_release_has_every_platform_and_waits_for_all() -> None:
     found = jobs(FOLDER / "release.yaml")
-    platforms = {row["platform"] for row in found["archive"]["strategy"]["matrix"]["include"]}
-    assert platforms == gen_krew.PLATFORMS
-    assert set(found["release"]["needs"]) == {"packages", "archive"}
+    rows = [row for job in ("linux", "others") for row in found[job]["strategy"]["matrix"]["include"]]
+    assert {row["platform"] for row in rows} == gen_krew.PLATFORMS
+    assert len(rows) == len(gen_krew.PLATFORMS)
+    assert set(found["release"]["needs"]) == {"packages", "linux", "others"}
     assert found["pypi"]["needs"] == ["release"]
 
 
