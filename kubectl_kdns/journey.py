@@ -59,8 +59,8 @@ class Joiner:
         self.unjoined = 0
         self._timeout_ns = timeout_ns
         self._at_end = False
-        self.pending: dict[Bucket, dict[int, Leg]] = {}
-        """Requests that are not ready yet, by bucket and number."""
+        self.pending = Timelines()
+        """Requests that are not ready yet, by bucket and start."""
         self._numbers = count()
         # By socket and question, and there by message id: a server asks all its upstreams from one socket.
         self._by_socket: dict[tuple[object, ...], dict[int | None, list[Leg]]] = {}
@@ -82,10 +82,8 @@ class Joiner:
         self._at_end = everything
         while self._due and (everything or self._due[0][0] <= self.now_ns or len(self._due) > MAX_LEGS):
             _, _, leg = heappop(self._due)
-            waiting = self.pending[leg.bucket]
-            del waiting[leg.number]
-            if not waiting:
-                del self.pending[leg.bucket]
+            self.pending.drop(leg)
+            leg.is_pending = False
             if leg.is_request and not leg.is_taken:
                 self._resolve(leg)
                 leg.is_taken = True
@@ -135,16 +133,22 @@ class Joiner:
 
     def _wait_for(self, leg: Leg) -> None:
         """A failure may have causes that are told only when the time of an upstream's answer is over."""
-        leg.due_ns = leg.asked.end_ns + HOLD_NS + SKEW_NS
+        due_ns = leg.asked.end_ns + HOLD_NS + SKEW_NS
         slow = leg.asked.end_ns - leg.asked.start_ns > NS_PER_S
         if slow or not leg.is_answered or leg.rcode not in FINAL:
-            leg.due_ns += self._timeout_ns + NS_PER_S + (0 if leg.is_answered else OPEN_NS)
-        heappush(self._due, (leg.due_ns, leg.number, leg))
-        self.pending.setdefault(leg.bucket, {})[leg.number] = leg
+            due_ns += self._timeout_ns + NS_PER_S + (0 if leg.is_answered else OPEN_NS)
+        heappush(self._due, (due_ns, leg.number, leg))
+        leg.is_pending = True
+        self._put_pending(leg)
+
+    def _put_pending(self, leg: Leg) -> None:
+        self.pending.put(leg.bucket, leg, leg.asked.start_ns, leg.asked.start_ns)
 
     def _join_view(self, leg: Leg, lookup: Lookup, span: Span) -> None:
         if rank(lookup) < rank(leg.nearest):
             leg.asked = span
+            if leg.is_pending:
+                self._put_pending(leg)
         leg.see(lookup)
         if lookup.side == "client" and lookup.hop in SERVERS:
             leg.is_request = False
@@ -187,8 +191,8 @@ class Joiner:
         found = [
             other
             for index in (self._served, self._unserved)
-            for other in index.at((leg.server, leg.question)).begun(
-                leg.asked.start_ns - SKEW_NS, leg.asked.start_ns + SKEW_NS
+            for other in index.begun(
+                (leg.server, leg.question), leg.asked.start_ns - SKEW_NS, leg.asked.start_ns + SKEW_NS
             )
             if other is not leg
             and other.at_server is not None
@@ -206,21 +210,19 @@ class Joiner:
     def _match(self, leg: Leg) -> None:
         """Gives what its server asked meanwhile to the one lookup that each can belong to: mostly this."""
         place = leg.server, leg.question
-        asked = self._asked.at(place)
-        if not asked.count:
-            return
         slack_ns = 0 if leg.has_own_clock else SKEW_NS
-        begun = asked.begun(leg.served.start_ns - slack_ns, leg.open_until_ns() + slack_ns)
+        begun = self._asked.begun(place, leg.served.start_ns - slack_ns, leg.open_until_ns() + slack_ns)
         children = [child for child in begun if not child.is_taken]
-        served, unserved = self._served.at(place), self._unserved.at(place)
+        if not children:
+            return
         options: dict[int, list[Leg]] = {}
         for child in children:
             if self._is_settled(child):
                 start_ns = child.asked.start_ns
                 slack_ns = 0 if child.asked.backend == WIRE else SKEW_NS
-                parents = [p for p in served.open_at(start_ns, slack_ns) if fits(child, p)]
-                parents += [p for p in unserved.open_at(start_ns, SKEW_NS) if fits(child, p)]
-                options[child.number] = parents
+                parents = self._served.open_at(place, start_ns, slack_ns)
+                parents += self._unserved.open_at(place, start_ns, SKEW_NS)
+                options[child.number] = [p for p in parents if fits(child, p)]
         waiting = [child for child in children if options.get(child.number)]
         while taken := self._adopt_one(waiting, options):
             waiting.remove(taken)

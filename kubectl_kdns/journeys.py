@@ -41,10 +41,31 @@ class _Group(Struct, eq=False):
     end_ns: int = 0
     until_ns: int = 0
 
-    def put(self, leg: Leg, start_ns: int, end_ns: int, *, settled: bool) -> None:
+    def takes(self, leg: Leg) -> bool:
+        """Whether this application asked `leg`, of no later than `until_ns`, beside, before or after others."""
+        pid = _pid(leg)
+        if pid is not UNSET and self.pid is not UNSET and pid != self.pid:
+            return False
+        start_ns, end_ns = _span_ns(leg)
+        settled_ns = self.settled.get(leg.question)
+        if settled_ns is not None and (start_ns >= settled_ns or _is_settled(leg)):
+            return False  # nobody asks again what was answered: it is another request
+        name = leg.question[0]
+        until_ns = _goes_on_until_ns(leg, start_ns, end_ns)
+        for other, (other_start_ns, other_end_ns) in zip(self.legs, self.spans, strict=True):
+            if other_start_ns <= start_ns:
+                near = start_ns <= _goes_on_until_ns(other, other_start_ns, other_end_ns)
+            else:
+                near = other_start_ns <= until_ns
+            if near and (other.question[0] == name or _is_search(str(other.question[0]), str(name))):
+                return True
+        return False
+
+    def put(self, leg: Leg) -> None:
+        start_ns, end_ns = _span_ns(leg)
         self.legs.append(leg)
         self.spans.append((start_ns, end_ns))
-        if settled:
+        if _is_settled(leg):
             self.settled[leg.question] = start_ns
         self.end_ns = max(self.end_ns, end_ns)
         self.until_ns = max(self.until_ns, _goes_on_until_ns(leg, start_ns, end_ns))
@@ -128,12 +149,9 @@ class Journeys:
         return sorted(journeys, key=lambda journey: str(journey.time))
 
     def _expects_more(self, group: _Group) -> bool:
-        """Whether a lookup that is not over yet may be part of it."""
-        first_ns = group.spans[0][0]
-        pending = self._joiner.pending.get(group.bucket)
-        return pending is not None and any(
-            abs(leg.asked.start_ns - first_ns) < 60 * NS_PER_S for leg in pending.values()
-        )
+        """Whether a lookup that is not over yet is part of it."""
+        pending = self._joiner.pending.begun(group.bucket, 0, group.until_ns)
+        return any(map(group.takes, pending))
 
     def _due_ns(self, group: _Group) -> int:
         """When all of it is known. A resolver goes on where the cluster denies a name of its search list; if
@@ -143,25 +161,14 @@ class Journeys:
         return group.end_ns + (self._timeout_ns + NS_PER_S if goes_on else 0)
 
     def _fold(self, leg: Leg) -> None:
-        nearest = leg.nearest
-        start_ns, end_ns = leg.asked.start_ns, leg.asked.end_ns
-        if nearest.status == "unanswered":
-            # The application waited for as long as it does; when it gave up shows in what it asked next.
-            end_ns = start_ns
-        process = nearest.client.process if nearest.client else UNSET
-        pid = process.pid if process else UNSET
         groups = self._groups.setdefault(leg.bucket, [])
-        settled = leg.is_answered and leg.rcode in FINAL and not _is_truncated(leg)
+        start_ns = leg.asked.start_ns
         for group in groups:
-            if (
-                start_ns <= group.until_ns
-                and (pid is UNSET or group.pid is UNSET or pid == group.pid)
-                and _belongs(leg, start_ns, end_ns, group, settled=settled)
-            ):
-                group.put(leg, start_ns, end_ns, settled=settled)
+            if start_ns <= group.until_ns and group.takes(leg):
+                group.put(leg)
                 return
-        group = _Group(leg.bucket, pid)
-        group.put(leg, start_ns, end_ns, settled=settled)
+        group = _Group(leg.bucket, _pid(leg))
+        group.put(leg)
         groups.append(group)
         heappush(self._due, (self._due_ns(group), leg.number, group))
 
@@ -256,21 +263,20 @@ def _add_hops(leg: Leg, depth: int, hops: list[JourneyHop]) -> None:
         _add_hops(child, depth + 1, hops)
 
 
-def _belongs(leg: Leg, start_ns: int, end_ns: int, group: _Group, *, settled: bool) -> bool:
-    """Whether the application of this group asked `leg` beside, before or after the others."""
-    settled_ns = group.settled.get(leg.question)
-    if settled_ns is not None and (settled or start_ns >= settled_ns):
-        return False  # nobody asks again what was answered: it is another request
-    name = leg.question[0]
-    until_ns = _goes_on_until_ns(leg, start_ns, end_ns)
-    for other, (other_start_ns, other_end_ns) in zip(group.legs, group.spans, strict=True):
-        if other_start_ns <= start_ns:
-            near = start_ns <= _goes_on_until_ns(other, other_start_ns, other_end_ns)
-        else:
-            near = other_start_ns <= until_ns
-        if near and (other.question[0] == name or _is_search(str(other.question[0]), str(name))):
-            return True
-    return False
+def _pid(leg: Leg) -> Maybe[int]:
+    client = leg.nearest.client
+    process = client.process if client else UNSET
+    return process.pid if process else UNSET
+
+
+def _span_ns(leg: Leg) -> tuple[int, int]:
+    """An application waits for as long as it does; when it gave up shows in what it asked next."""
+    start_ns, end_ns = leg.asked.start_ns, leg.asked.end_ns
+    return start_ns, start_ns if leg.nearest.status == "unanswered" else end_ns
+
+
+def _is_settled(leg: Leg) -> bool:
+    return leg.is_answered and leg.rcode in FINAL and not _is_truncated(leg)
 
 
 def _goes_on_until_ns(leg: Leg, start_ns: int, end_ns: int) -> int:

@@ -66,7 +66,7 @@ class Leg(Struct, eq=False):
     apart: int = 0
     may_have_more: bool = False
     """Something that its server asked meanwhile belongs to no lookup for sure: perhaps to this one."""
-    due_ns: int = 0
+    is_pending: bool = False
     is_taken: bool = False
 
     at_server: Lookup | None = None

@@ -109,6 +109,20 @@ def test_nobody_waits_for_ever_and_nothing_is_made_up() -> None:
     assert "whether it asked others was not seen" in str(journey.conclusion)
 
 
+def test_who_asks_without_a_pause_is_told_all_the_same() -> None:
+    """What comes next from the same client for the same name is another request, and known to be so."""
+    live = Live()
+    for number in range(150):
+        lookup = asked()
+        assert lookup.client
+        lookup.time = format_time(live.now_ns)
+        lookup.client = Client(ip="10.1.1.1", port=4000 + number, kind="pod", pod="web-1")
+        live.add(lookup)
+        live.turn(0.1)
+        assert number + 1 - len(live.told) <= 15  # of the last 1.5 s
+    assert all(len(journey.attempts) == 1 for journey in live.told)
+
+
 def test_without_progress_the_clock_decides() -> None:
     live = Live()
     live.add(asked(), answered())
