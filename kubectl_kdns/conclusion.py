@@ -162,7 +162,7 @@ def _deepest(leg: Leg) -> Leg:
     return leg
 
 
-def _siblings(leg: Leg, deepest: Leg) -> list[Leg]:
+def _siblings(leg: Leg, deepest: Leg) -> tuple[Leg, ...]:
     """All that were asked at the same place as the deepest."""
     while leg.children and leg.children[-1] is not deepest:
         leg = leg.children[-1]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
-from itertools import chain, count
+from itertools import count
 
 from msgspec import UNSET
 
@@ -26,6 +26,7 @@ from kubectl_kdns.legs import (
     WIRE,
     Leg,
     Question,
+    Socket,
     Span,
     fits,
     is_busy,
@@ -63,7 +64,7 @@ class Joiner:
         """Requests that are not ready yet, by bucket and start."""
         self._numbers = count()
         # By socket and question, and there by message id: a server asks all its upstreams from one socket.
-        self._by_socket: dict[tuple[object, ...], dict[int | None, list[Leg]]] = {}
+        self._by_socket: dict[Socket, dict[int | None, list[Leg]]] = {}
         self._asked = Timelines()
         # Those that the server itself was seen to have, by the clock of what it asks in turn; and others.
         self._served, self._unserved = Timelines(), Timelines()
@@ -98,16 +99,17 @@ class Joiner:
         assert dns
         start_ns = parse_time(str(lookup.time))
         span = Span(start_ns, start_ns + round((lookup.latency_ms or 0) * 1e6), lookup.node, lookup.backend)
-        self.latest_ns = max(self.latest_ns, span.end_ns)
+        if span.end_ns > self.latest_ns:
+            self.latest_ns = span.end_ns
         question = dns.name, dns.type
-        key = client.ip, client.port, lookup.transport, question
+        socket = client.ip, client.port, lookup.transport, question
         id_ = dns.id if isinstance(dns.id, int) else None
-        by_id = self._by_socket.get(key)
+        by_id = self._by_socket.get(socket)
         if by_id is None:
-            by_id = self._by_socket[key] = {}
+            by_id = self._by_socket[socket] = {}
         else:
-            known = (by_id.get(id_, ()), by_id.get(None, ())) if id_ is not None else tuple(by_id.values())
-            for leg in chain.from_iterable(known):
+            ids = (id_, None) if id_ is not None else tuple(by_id)
+            for leg in [leg for each in ids if each in by_id for leg in by_id[each]]:
                 if same(leg, lookup, span):
                     self._join_view(leg, lookup, span)
                     return
@@ -121,15 +123,16 @@ class Joiner:
             server=server_of(lookup),
             is_request=lookup.hop not in SERVERS,
             bucket=(client.ip, str(dns.name or "").partition(".")[0]),
+            socket=socket,
         )
         leg.see(lookup)
         by_id.setdefault(id_, []).append(leg)
         self._put_served(leg)
-        if not leg.is_request:
-            self._put_asked(leg)
-        self._all.append((span.end_ns, leg))
         if leg.is_request:
             self._wait_for(leg)
+        else:
+            self._put_asked(leg)
+        self._all.append((span.end_ns, leg))
 
     def _wait_for(self, leg: Leg) -> None:
         """A failure may have causes that are told only when the time of an upstream's answer is over."""
@@ -145,6 +148,7 @@ class Joiner:
         self.pending.put(leg.bucket, leg, leg.asked.start_ns, leg.asked.start_ns)
 
     def _join_view(self, leg: Leg, lookup: Lookup, span: Span) -> None:
+        was_open_until_ns = leg.open_until_ns()
         if rank(lookup) < rank(leg.nearest):
             leg.asked = span
             if leg.is_pending:
@@ -158,11 +162,13 @@ class Joiner:
         if not leg.is_request:
             self._put_asked(leg)
         if lookup.side == "server":
-            self._drop_served(leg)
             leg.server = server_of(lookup)
             # What the server asks in turn is seen by the same clock; a log's times are not the wire's.
             if leg.at_server is lookup or lookup.backend == WIRE:
                 leg.served = span
+        elif leg.open_until_ns() == was_open_until_ns:
+            return
+        self._drop_served(leg)
         self._put_served(leg)
 
     def _put_asked(self, leg: Leg) -> None:
@@ -178,7 +184,8 @@ class Joiner:
         if depth == 0 and leg.at_server is None:
             self._find_translated(leg)
         self._match(leg)
-        leg.children.sort(key=lambda child: child.asked.start_ns)
+        if len(leg.children) > 1:
+            leg.children = tuple(sorted(leg.children, key=lambda child: child.asked.start_ns))
         if depth < 4:
             for child in leg.children:
                 self._resolve(child, depth + 1)
@@ -226,8 +233,9 @@ class Joiner:
         waiting = [child for child in children if options.get(child.number)]
         while taken := self._adopt_one(waiting, options):
             waiting.remove(taken)
-        leg.apart = sum(leg in options[child.number] for child in waiting)
-        leg.may_have_more = any(not child.is_taken for child in children)
+        left = [child for child in children if not child.is_taken]
+        leg.apart = sum(leg in options.get(child.number, ()) for child in left)
+        leg.may_have_more = bool(left)
 
     def _adopt_one(self, waiting: list[Leg], options: dict[int, list[Leg]]) -> Leg | None:
         """The first that only one lookup can have asked for; each makes others clear."""
@@ -240,7 +248,7 @@ class Joiner:
                 (parent,) = left
                 child.sure = "likely" if child.asked.slack_ns(parent.served) else sure
                 child.is_taken = True
-                parent.children = [*parent.children, child]
+                parent.children = (*parent.children, child)
                 return child
         return None
 
@@ -254,16 +262,14 @@ class Joiner:
     def _forget(self, leg: Leg) -> None:
         if not leg.is_taken and leg.question[0] != ".":  # whom CoreDNS checks for health is asked that
             self.unjoined += leg.lookups()
-        first = leg.views[0]
-        assert first.client
-        assert first.dns
-        key = first.client.ip, first.client.port, first.transport, leg.question
-        by_id, id_ = self._by_socket[key], first.dns.id if isinstance(first.dns.id, int) else None
-        by_id[id_].remove(leg)
-        if not by_id[id_]:
+        dns = leg.views[0].dns
+        by_id, id_ = self._by_socket[leg.socket], dns.id if dns and isinstance(dns.id, int) else None
+        legs = by_id[id_]
+        legs.remove(leg)
+        if not legs:
             del by_id[id_]
             if not by_id:
-                del self._by_socket[key]
+                del self._by_socket[leg.socket]
         self._asked.drop(leg)
         self._drop_served(leg)
 

@@ -29,7 +29,7 @@ CLUSTER_SUFFIX = re.compile(r"\.svc(\.|$)|\.cluster\.[^.]+$")
 """How names end that a pod's search list makes; the domain of the cluster is cluster.local nearly always."""
 
 
-class _Group(Struct, eq=False):
+class _Group(Struct, eq=False, gc=False):
     """What one application asked. Times are its own node's; `settled` are the questions that need not be
     asked again, by their start; after `until_ns` nothing more belongs to it."""
 
@@ -42,14 +42,14 @@ class _Group(Struct, eq=False):
     until_ns: int = 0
 
     def takes(self, leg: Leg) -> bool:
-        """Whether this application asked `leg`, of no later than `until_ns`, beside, before or after others."""
+        """Whether this application asked `leg`, that began by `until_ns`, beside, before or after others."""
+        settled_ns = self.settled.get(leg.question)
+        if settled_ns is not None and (leg.asked.start_ns >= settled_ns or _is_settled(leg)):
+            return False  # nobody asks again what was answered: it is another request
         pid = _pid(leg)
         if pid is not UNSET and self.pid is not UNSET and pid != self.pid:
             return False
         start_ns, end_ns = _span_ns(leg)
-        settled_ns = self.settled.get(leg.question)
-        if settled_ns is not None and (start_ns >= settled_ns or _is_settled(leg)):
-            return False  # nobody asks again what was answered: it is another request
         name = leg.question[0]
         until_ns = _goes_on_until_ns(leg, start_ns, end_ns)
         for other, (other_start_ns, other_end_ns) in zip(self.legs, self.spans, strict=True):
@@ -70,8 +70,16 @@ class _Group(Struct, eq=False):
         self.end_ns = max(self.end_ns, end_ns)
         self.until_ns = max(self.until_ns, _goes_on_until_ns(leg, start_ns, end_ns))
 
+    def last(self) -> Leg:
+        """The one that the application asked last."""
+        if len(self.legs) == 1:
+            return self.legs[0]
+        return max(zip(self.spans, self.legs, strict=True), key=lambda item: item[0])[1]
+
     def in_order(self) -> list[Leg]:
         """As the application asked them."""
+        if len(self.legs) == 1:
+            return self.legs
         order = sorted(range(len(self.legs)), key=lambda i: (self.spans[i][0], self.legs[i].number))
         return [self.legs[i] for i in order]
 
@@ -156,7 +164,7 @@ class Journeys:
     def _due_ns(self, group: _Group) -> int:
         """When all of it is known. A resolver goes on where the cluster denies a name of its search list; if
         nobody answers what it asks next, that is told when the time for an answer is over."""
-        last = max(zip(group.spans, group.legs, strict=True), key=lambda item: item[0])[1]
+        last = group.last()
         goes_on = last.rcode == "NXDOMAIN" and CLUSTER_SUFFIX.search(str(last.question[0]))
         return group.end_ns + (self._timeout_ns + NS_PER_S if goes_on else 0)
 
@@ -175,13 +183,13 @@ class Journeys:
     def _journey(self, group: _Group) -> Journey:
         legs = group.in_order()
         attempts = [self._attempt(leg) for leg in legs]
-        last = deciding(attempts)
-        start_ns = min(start for start, _ in group.spans)
+        last = attempts[0] if len(attempts) == 1 else deciding(attempts)
+        start_ns, _ = min(group.spans)
         took_ns = group.end_ns - start_ns
         journey = Journey(
             time=format_time(start_ns),
             name=base_name([attempt.name or "" for attempt in attempts]),
-            types=list(dict.fromkeys(attempt.type for attempt in attempts if attempt.type)),
+            types=list(dict.fromkeys([attempt.type for attempt in attempts if attempt.type])),
             client=legs[0].nearest.client,
             status=last.status,
             rcode=last.rcode,
@@ -229,13 +237,17 @@ def _add_hops(leg: Leg, depth: int, hops: list[JourneyHop]) -> None:
     network_ms: Maybe[float] = UNSET
     server_ms: Maybe[float] = UNSET
     if at_server is not None and at_server.latency_ms is not UNSET:
+        own_ns = round(at_server.latency_ms * 1e6)
         if at_server is not nearest and nearest.latency_ms is not UNSET:
-            network_ms = round(max(nearest.latency_ms - at_server.latency_ms, 0.0), 6)
-        waited_ms = sum(ms(child.asked.end_ns - child.asked.start_ns) for child in leg.children)
-        if all(child.is_answered for child in leg.children):
-            server_ms = round(max(at_server.latency_ms - waited_ms, 0.0), 6)
+            network_ms = ms(max(round(nearest.latency_ms * 1e6) - own_ns, 0))
+        for child in leg.children:
+            if not child.is_answered:
+                break
+            own_ns -= child.asked.end_ns - child.asked.start_ns
+        else:
+            server_ms = ms(max(own_ns, 0))
     seen = [Sight(view.backend, view.node, view.side, view.latency_ms) for view in leg.views]
-    cause = next((view for view in leg.views if view.error), nearest)
+    cause = nearest if len(seen) == 1 else next((view for view in leg.views if view.error), nearest)
     server = nearest.server
     if at_server is not None and at_server.server and not (server and server.backend):
         server = at_server.server
@@ -327,12 +339,16 @@ def deciding(attempts: list[Attempt]) -> Attempt:
 
 def all_addresses(attempts: list[Attempt], last: Attempt) -> Maybe[list[str]]:
     """Of all types, under the name that was found."""
+    if len(attempts) == 1:
+        return last.resolved_ips
     found = [ip for each in attempts if each.name == last.name for ip in each.resolved_ips or ()]
     return list(dict.fromkeys(found)) or last.resolved_ips
 
 
 def conclusion_of(attempts: list[Attempt], last: Attempt) -> str:
     """The conclusion of a request of several lookups."""
+    if len(attempts) == 1 and TRUNCATED not in str(last.conclusion):
+        return str(last.conclusion)
     names = list(dict.fromkeys(attempt.name for attempt in attempts))
     types = {attempt.type for attempt in attempts}
     text = str(last.conclusion)

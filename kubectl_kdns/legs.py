@@ -5,8 +5,6 @@ Times are nanoseconds since the epoch; those of two nodes, or of a log and the w
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from msgspec import UNSET, Struct
 
 from kubectl_kdns.model import Lookup, Maybe
@@ -32,9 +30,11 @@ OPEN_NS = 5 * NS_PER_S + RETRY_LATE_NS
 FINAL = ("NOERROR", "NXDOMAIN")
 
 Question = tuple[Maybe[str], Maybe[str]]
+Socket = tuple[Maybe[str], Maybe[int], Maybe[str], Question]
+"""The asker's address and port, the transport, and what is asked there."""
 
 
-class Span(NamedTuple):
+class Span(Struct, gc=False, frozen=True):
     """From query to response, as one place saw it: nanoseconds since the epoch by the clock of `node`."""
 
     start_ns: int
@@ -47,7 +47,7 @@ class Span(NamedTuple):
         return 0 if self.node == other.node and self.backend == other.backend else SKEW_NS
 
 
-class Leg(Struct, eq=False):
+class Leg(Struct, eq=False, gc=False):
     """One lookup between an asker and a server, with all sightings of it. `nearest` is the one nearest to the
     asker, `asked` its span; `served` is the span nearest to the server."""
 
@@ -60,9 +60,10 @@ class Leg(Struct, eq=False):
     server: str
     is_request: bool
     bucket: tuple[Maybe[str], str]
+    socket: Socket
     views: list[Lookup] = []
     sure: str = "exact"
-    children: list[Leg] = []
+    children: tuple[Leg, ...] = ()
     apart: int = 0
     may_have_more: bool = False
     """Something that its server asked meanwhile belongs to no lookup for sure: perhaps to this one."""
@@ -76,7 +77,7 @@ class Leg(Struct, eq=False):
     def see(self, view: Lookup) -> None:
         """One more sighting."""
         self.views.append(view)
-        if rank(view) < rank(self.nearest):
+        if view is not self.nearest and rank(view) < rank(self.nearest):
             self.nearest = view
         if view.side == "server" and self.at_server is None:
             self.at_server = view
@@ -120,12 +121,13 @@ def server_of(lookup: Lookup) -> str:
 
 def same(leg: Leg, lookup: Lookup, span: Span) -> bool:
     """Whether it is one more sighting of this lookup: by another place or another backend."""
-    if any((view.side, view.backend) == (lookup.side, lookup.backend) for view in leg.views):
-        return False
-    known = next((view.dns.id for view in leg.views if view.dns and view.dns.id is not UNSET), UNSET)
     id_ = lookup.dns.id if lookup.dns else UNSET
-    if known is not UNSET and id_ is not UNSET and known != id_:
-        return False
+    for view in leg.views:
+        if view.side == lookup.side and view.backend == lookup.backend:
+            return False
+        known = view.dns.id if view.dns else UNSET
+        if known is not UNSET and id_ is not UNSET and known != id_:
+            return False
     starts, ends = leg.asked.start_ns - span.start_ns, leg.asked.end_ns - span.end_ns
     return abs(starts) <= TOUCH_NS or abs(ends) <= TOUCH_NS
 
@@ -150,10 +152,10 @@ def fits(child: Leg, parent: Leg) -> bool:
 
 def is_busy(parent: Leg, child: Leg) -> bool:
     """A server asks one upstream at a time for one lookup."""
-    return any(
-        other.asked.start_ns < _waited_until_ns(child) and child.asked.start_ns < _waited_until_ns(other)
-        for other in parent.children
-    )
+    for other in parent.children:
+        if other.asked.start_ns < _waited_until_ns(child) and child.asked.start_ns < _waited_until_ns(other):
+            return True
+    return False
 
 
 def _waited_until_ns(child: Leg) -> int:

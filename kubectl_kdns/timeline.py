@@ -12,8 +12,9 @@ from kubectl_kdns.times import NS_PER_S
 _SPANS_NS: Final = (NS_PER_S // 200, NS_PER_S // 20, NS_PER_S // 2, 60 * NS_PER_S)
 """Legs are kept apart by how long they last: the few long ones do not make the search for all wide."""
 
-_Entry = tuple[int, int, Leg]
-_Places = dict[Hashable, list[_Entry]]
+_Places = dict[Hashable, list["_Entry"]]
+_Entry = tuple[int, int, Leg, _Places, Hashable]
+"""Its start and number, by which entries are in order; the leg; and where it stands."""
 
 
 class Timelines:
@@ -21,16 +22,16 @@ class Timelines:
 
     def __init__(self) -> None:
         self._by_span: Final[tuple[_Places, ...]] = tuple({} for _ in _SPANS_NS)
-        self._where: dict[int, tuple[_Places, Hashable, _Entry]] = {}  # by the leg's number
+        self._entries: dict[int, _Entry] = {}  # by the leg's number
 
     def put(self, place: Hashable, leg: Leg, start_ns: int, end_ns: int) -> None:
         """Adds it, or moves it to another place or time."""
-        if leg.number in self._where:
+        if leg.number in self._entries:
             self.drop(leg)
         length_ns = end_ns - start_ns
         which = 0 if length_ns <= _SPANS_NS[0] else bisect_left(_SPANS_NS, min(length_ns, _SPANS_NS[-1]))
         places = self._by_span[which]
-        entry = start_ns, leg.number, leg
+        entry = self._entries[leg.number] = start_ns, leg.number, leg, places, place
         entries = places.get(place)
         if entries is None:
             places[place] = [entry]
@@ -38,14 +39,13 @@ class Timelines:
             entries.append(entry)
         else:
             insort(entries, entry)
-        self._where[leg.number] = places, place, entry
 
     def drop(self, leg: Leg) -> None:
         """Nothing, when it is not there."""
-        where = self._where.pop(leg.number, None)
-        if where is None:
+        entry = self._entries.pop(leg.number, None)
+        if entry is None:
             return
-        places, place, entry = where
+        _, _, _, places, place = entry
         entries = places[place]
         if len(entries) == 1:
             del places[place]
@@ -71,7 +71,7 @@ class Timelines:
 
 def _add_between(found: list[Leg], entries: list[_Entry], from_ns: int, until_ns: int) -> None:
     for i in range(bisect_left(entries, (from_ns,)), len(entries)):
-        start_ns, _, leg = entries[i]
+        start_ns, _, leg, _, _ = entries[i]
         if start_ns > until_ns:
             break
         found.append(leg)
