@@ -57,7 +57,8 @@ class Joiner:
 
     def __init__(self, timeout_ns: int) -> None:
         self.now_ns = self.latest_ns = 0
-        self.unjoined = 0
+        self.unjoined = self.late = 0
+        """Lookups that stand in no journey, and sightings that came when their journey was made."""
         self._timeout_ns = timeout_ns
         self._at_end = False
         self.pending = Timelines()
@@ -148,6 +149,7 @@ class Joiner:
         self.pending.put(leg.bucket, leg, leg.asked.start_ns, leg.asked.start_ns)
 
     def _join_view(self, leg: Leg, lookup: Lookup, span: Span) -> None:
+        self.late += leg.is_told
         was_open_until_ns = leg.open_until_ns()
         if rank(lookup) < rank(leg.nearest):
             leg.asked = span
@@ -249,6 +251,8 @@ class Joiner:
                 child.sure = "likely" if child.asked.slack_ns(parent.served) else sure
                 child.is_taken = True
                 parent.children = (*parent.children, child)
+                if parent.is_told:
+                    self.unjoined += child.lookups()
                 return child
         return None
 

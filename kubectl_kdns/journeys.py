@@ -15,7 +15,7 @@ from msgspec import UNSET, Struct
 from kubectl_kdns.conclusion import TRUNCATED, conclude
 from kubectl_kdns.coverage import Coverage
 from kubectl_kdns.journey import Bucket, Joiner
-from kubectl_kdns.legs import FINAL, HOLD_NS, Leg, Question
+from kubectl_kdns.legs import FINAL, HOLD_NS, SKEW_NS, Leg, Question
 from kubectl_kdns.model import PROGRESS, Attempt, Journey, JourneyHop, Lookup, Maybe, Notice, Record, Sight
 from kubectl_kdns.times import NS_PER_S, format_time, ms
 
@@ -106,8 +106,13 @@ class Journeys:
 
     @property
     def counters(self) -> dict[str, int]:
-        """`lookups_apart` were joined to none: nobody asked for them that was seen, or several may have."""
-        return {"journeys": self.count, "lookups_apart": self._joiner.unjoined}
+        """`lookups_apart` were joined to none: nobody asked for them that was seen, or several may have.
+        `sightings_late` came when their journey was told, from a node that was not waited for any longer."""
+        return {
+            "journeys": self.count,
+            "lookups_apart": self._joiner.unjoined,
+            "sightings_late": self._joiner.late,
+        }
 
     def add(self, records: Iterable[Record]) -> list[Record]:
         records = list(records)
@@ -138,7 +143,8 @@ class Journeys:
         self._joiner.now_ns = max(self._joiner.now_ns, self._known_ns())
         for leg in self._joiner.ready(everything=everything):
             self._fold(leg)
-        now_ns = self._joiner.now_ns - HOLD_NS - PAUSE_NS
+        # Its lookups are joined at HOLD_NS + SKEW_NS; joining others makes clear what else is theirs.
+        now_ns = self._joiner.now_ns - HOLD_NS - SKEW_NS - PAUSE_NS
         journeys: list[Record] = []
         while self._due and (everything or self._due[0][0] <= now_ns):
             _, number, group = heappop(self._due)
@@ -150,6 +156,8 @@ class Journeys:
             groups.remove(group)
             if not groups:
                 del self._groups[group.bucket]
+            for leg in group.legs:
+                leg.tell()
             if self._accept is None or any(map(self._accept, _finals(group))):
                 journeys.append(self._journey(group))
             else:

@@ -69,6 +69,8 @@ class Leg(Struct, eq=False, gc=False):
     """Something that its server asked meanwhile belongs to no lookup for sure: perhaps to this one."""
     is_pending: bool = False
     is_taken: bool = False
+    """It is a request that is over, or a request's."""
+    is_told: bool = False
 
     at_server: Lookup | None = None
     is_answered: bool = False
@@ -85,6 +87,12 @@ class Leg(Struct, eq=False, gc=False):
             self.is_answered = True
         if self.rcode is UNSET and view.dns:
             self.rcode = view.dns.rcode
+
+    def tell(self) -> None:
+        """Its journey is made: what is found from now on stands in none."""
+        self.is_told = True
+        for child in self.children:
+            child.tell()
 
     @property
     def has_own_clock(self) -> bool:

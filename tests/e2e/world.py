@@ -121,7 +121,10 @@ class Running:
         return self.err_path.read_text()
 
     def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out_path.read_text().splitlines()]
+        text = self.out_path.read_text()
+        if self.process.poll() is None:
+            text = text[: text.rfind("\n") + 1]  # its last line may be half written
+        return [json.loads(line) for line in text.splitlines()]
 
     def lookups(self) -> list[dict[str, Any]]:
         return [record for record in self.records() if record["kind"] == "lookup"]

@@ -39,7 +39,12 @@ class World:
 
     @property
     def records(self) -> list[Lookup]:
-        return [lookup for _, lookup in sorted(self._told, key=lambda item: item[0])]
+        return [lookup for _, lookup in self.told]
+
+    @property
+    def told(self) -> list[tuple[int, Lookup]]:
+        """When each was told (nanoseconds after START_NS), and the lookup."""
+        return sorted(self._told, key=lambda item: item[0])
 
     def ask(self, at_ns: int, name: str, *, cached: float = 0.3, silent: float = 0.0) -> int:
         """One lookup by a pod on a node of chance, at a time; returns its number."""

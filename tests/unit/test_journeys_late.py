@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from kubectl_kdns.journeys import STALL_NS, Journeys
@@ -18,6 +20,7 @@ from kubectl_kdns.model import (
     ServerBackend,
 )
 from kubectl_kdns.times import NS_PER_S, format_time
+from support.journey_world import START_NS, TIMEOUT_NS, World
 
 T = 1_770_000_000 * NS_PER_S
 MS = NS_PER_S // 1000
@@ -146,3 +149,33 @@ def test_a_recording_may_have_them_in_any_order_of_a_run() -> None:
     told = stage.add([asked(), other]) + stage.add([answered(), forwarded()]) + stage.rest(at_end=True)
     first, _ = (record for record in told if isinstance(record, Journey))
     assert (first.code, len(first.attempts[0].hops)) == ("upstream", 2)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_of_a_herd_each_lookup_is_told_once_or_counted_as_apart(seed: int) -> None:
+    """Live: a lookup that can belong to two requests may become clear when one of them has been told."""
+    world = World(Random(seed))
+    for _ in range(150):
+        world.ask(world.random.randrange(600 * MS), "same.example.com", cached=0.3, silent=0.02)
+    now_ns = START_NS
+    stage = Journeys(TIMEOUT_NS, now=lambda: now_ns)
+    told: list[Record] = []
+    for at_ns, lookup in world.told:
+        now_ns = START_NS + at_ns
+        told += stage.add([lookup])
+    told += stage.rest(at_end=True)
+    hops = sum(len(attempt.hops) for each in told if isinstance(each, Journey) for attempt in each.attempts)
+    assert hops + stage.counters["lookups_apart"] == len(world.truth)
+    assert stage.counters["sightings_late"] == 0
+
+
+def test_a_sighting_that_comes_when_its_request_was_told_is_counted() -> None:
+    live = Live()
+    live.add(live.known("n1", 0), live.known("n2", 0))
+    live.add(asked())
+    live.turn(STALL_NS / NS_PER_S + 1.5, "n1")
+    assert len(live.told) == 1
+    live.add(answered())
+    live.turn(1.5, "n1", "n2")
+    assert len(live.told) == 1
+    assert live.stage.counters["sightings_late"] == 1
