@@ -14,6 +14,7 @@ from msgspec import UNSET, Struct
 
 from kubectl_kdns.conclusion import TRUNCATED, conclude
 from kubectl_kdns.coverage import Coverage
+from kubectl_kdns.frontier import Frontier
 from kubectl_kdns.journey import Bucket, Joiner
 from kubectl_kdns.legs import FINAL, HOLD_NS, SKEW_NS, Leg, Question
 from kubectl_kdns.model import PROGRESS, Attempt, Journey, JourneyHop, Lookup, Maybe, Notice, Record, Sight
@@ -23,8 +24,6 @@ PAUSE_NS = NS_PER_S // 10
 """A resolver asks the next name of its search list at once."""
 PATIENCE_NS = 6 * NS_PER_S
 """That of resolvers with one question is 2.5 to 5 s."""
-STALL_NS = 3 * NS_PER_S
-"""How long a node that tells nothing holds up the others: its lookups may come that much later."""
 CLUSTER_SUFFIX = re.compile(r"\.svc(\.|$)|\.cluster\.[^.]+$")
 """How names end that a pod's search list makes; the domain of the cluster is cluster.local nearly always."""
 
@@ -100,7 +99,7 @@ class Journeys:
         self._timeout_ns = timeout_ns
         self._joiner = Joiner(timeout_ns)
         self._coverage = Coverage()
-        self._accept, self._now = accept, now
+        self._accept, self._frontier = accept, Frontier(now)
         self._due: list[tuple[int, int, _Group]] = []
         self._groups: dict[Bucket, list[_Group]] = {}
 
@@ -123,24 +122,11 @@ class Journeys:
 
     def rest(self, *, at_end: bool = False) -> list[Record]:
         """For when nothing comes: what time alone has completed; at the end, everything."""
-        if self._now is not None:
-            self._joiner.latest_ns = max(self._joiner.latest_ns, self._now() - HOLD_NS)
-        return self._ready(everything=at_end)
+        return self._ready(everything=at_end, quiet=True)
 
-    def _known_ns(self) -> int:
-        """Until when no other lookup is expected to come. A recording does not say; there it costs only
-        memory to wait for as long as a node may have lagged behind."""
-        latest_ns, known_ns = self._joiner.latest_ns, self._coverage.known_ns
-        if self._now is None:
-            return latest_ns - STALL_NS
-        if known_ns is None:
-            return latest_ns
-        # Nodes tell so often how far they are that it is never quiet: time goes on here, too.
-        latest_ns = max(latest_ns, self._now() - HOLD_NS)
-        return max(min(latest_ns, known_ns), latest_ns - STALL_NS)
-
-    def _ready(self, *, everything: bool = False) -> list[Record]:
-        self._joiner.now_ns = max(self._joiner.now_ns, self._known_ns())
+    def _ready(self, *, everything: bool = False, quiet: bool = False) -> list[Record]:
+        known_ns = self._frontier.known_ns(self._joiner.latest_ns, self._coverage.known_ns, quiet=quiet)
+        self._joiner.now_ns = max(self._joiner.now_ns, known_ns)
         for leg in self._joiner.ready(everything=everything):
             self._fold(leg)
         # Its lookups are joined at HOLD_NS + SKEW_NS; joining others makes clear what else is theirs.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -222,6 +224,37 @@ def test_journeys_against_truth(scene: World) -> None:
     assert 0 <= forwards["same.ok.test"] + apart - same <= 4 * len(clients)
 
 
+def test_journeys_of_a_kdns_that_stood_still_are_whole(scene: World) -> None:
+    """As after Ctrl-Z and fg: what both nodes told meanwhile is not late because it is read later."""
+    server = scene.get("service", "cluster-dns")["spec"]["clusterIP"]
+    trace = scene.start_kdns("trace", "--backend", "ebpf", "--journeys", "-o", "json")
+    scene.wait(lambda: is_ready(trace), "the agents are there")
+    pods = set(scene.clients.values())
+    running = [
+        (pod, scene.start_asking(pod, ["-n", "900", "-rate", "100", "-random", "ok.test"], server))
+        for pod in pods
+    ]
+    time.sleep(1)
+    trace.process.send_signal(signal.SIGSTOP)
+    time.sleep(6)
+    trace.process.send_signal(signal.SIGCONT)
+    asked = collect(running)
+    names = {each.name for each in asked}
+
+    def mine() -> list[dict[str, Any]]:
+        records = [r for r in trace.records() if r["kind"] == "journey" and r["name"] in names]
+        return [r for r in records if r["client"].get("pod") in pods]
+
+    scene.wait(lambda: len(mine()) >= len(asked), "all journeys")
+    assert trace.finish() == 130
+    assert len(mine()) == len(asked)
+    for journey in mine():
+        (attempt,) = journey["attempts"]
+        own, forward = attempt["hops"]
+        assert {sight["side"] for sight in own["seen"]} == {"client", "server"}
+        assert forward["server"]["ip"] == scene.upstream
+
+
 CACHE = """
 .:53 {
     errors
@@ -239,6 +272,9 @@ def test_journeys_through_a_cache_against_truth(scene: World) -> None:
     cache = scene.get("service", "cache")["spec"]["clusterIP"]
     warmed = ["-n", "30", "-rate", "100", "warm.ok.test"]
     scene.wait(lambda: all(asked.rcode == "NOERROR" for asked in scene.ask(warmed, cache)), "it answers")
+    # Not through the Service alone: a node may have learned of one of its pods only.
+    for pod in scene.get("pods", "-l", "app=kdns-e2e-cache")["items"]:
+        assert all(asked.rcode == "NOERROR" for asked in scene.ask(warmed, pod["status"]["podIP"]))
     trace = scene.start_kdns("trace", "--backend", "ebpf", "--journeys", "-o", "json")
     scene.wait(lambda: is_ready(trace), "the agents are there")
     mixes = {

@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from kubectl_kdns.journeys import STALL_NS, Journeys
+from kubectl_kdns.frontier import STALL_NS
+from kubectl_kdns.journeys import Journeys
 from kubectl_kdns.model import (
     PROGRESS,
     WATCHING,
@@ -98,6 +99,34 @@ def test_a_node_that_tells_late_is_waited_for(late_s: float) -> None:
     assert live.told == []
     live.add(answered(), forwarded())
     live.turn(1.5, "n1", "n2")
+    (journey,) = live.told
+    assert (journey.code, len(journey.attempts[0].hops)) == ("upstream", 2)
+
+
+def test_when_kdns_itself_stood_still_nobody_is_late() -> None:
+    """After Ctrl-Z, behind a pager, on a machine that slept: all have told, and are read one by one."""
+    live = Live()
+    live.add(live.known("n1", 0), live.known("n2", 0))
+    live.add(asked())
+    live.now_ns += 60 * NS_PER_S
+    live.add(live.known("n1", 60))
+    live.add(answered(), forwarded())
+    live.add(live.known("n2", 60))
+    live.turn(1.5, "n1", "n2")
+    (journey,) = live.told
+    assert (journey.code, len(journey.attempts[0].hops)) == ("upstream", 2)
+
+
+def test_a_node_that_lags_but_tells_is_waited_for() -> None:
+    live = Live()
+    live.add(live.known("n1", 0), live.known("n2", 0))
+    live.add(asked())
+    for step in range(80):
+        live.now_ns += 100 * MS
+        live.add(live.known("n1", step / 10), live.known("n2", step / 1000))
+    assert live.told == []
+    live.add(answered(), forwarded())
+    live.turn(9, "n1", "n2")
     (journey,) = live.told
     assert (journey.code, len(journey.attempts[0].hops)) == ("upstream", 2)
 
