@@ -15,8 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 from itertools import count
-
-from msgspec import UNSET
+from typing import TypeVar
 
 from kubectl_kdns.legs import (
     FINAL,
@@ -26,6 +25,7 @@ from kubectl_kdns.legs import (
     WIRE,
     Leg,
     Question,
+    SeenAs,
     Socket,
     Span,
     fits,
@@ -41,6 +41,7 @@ from kubectl_kdns.times import NS_PER_S, parse_time
 
 MAX_LEGS = 50_000
 
+Key = TypeVar("Key")
 Place = tuple[str, Question]
 """Who asks, or who answers, and what."""
 Bucket = tuple[Maybe[str], str]
@@ -66,6 +67,7 @@ class Joiner:
         self._numbers = count()
         # By socket and question, and there by message id: a server asks all its upstreams from one socket.
         self._by_socket: dict[Socket, dict[int | None, list[Leg]]] = {}
+        self._seen_as: dict[SeenAs, list[Leg]] = {}  # what was seen at the server first
         self._asked = Timelines()
         # Those that the server itself was seen to have, by the clock of what it asks in turn; and others.
         self._served, self._unserved = Timelines(), Timelines()
@@ -83,7 +85,12 @@ class Joiner:
         """The requests that are over, joined; `everything` is for the end."""
         self._at_end = everything
         while self._due and (everything or self._due[0][0] <= self.now_ns or len(self._due) > MAX_LEGS):
-            _, _, leg = heappop(self._due)
+            due_ns, _, leg = heappop(self._due)
+            if leg.is_alone and leg.seen_as and not leg.has_waited:
+                # Its client's end may be there by another address, and looks for this one when it is over.
+                leg.has_waited = True
+                heappush(self._due, (due_ns + HOLD_NS, leg.number, leg))
+                continue
             self.pending.drop(leg)
             leg.is_pending = False
             if leg.is_request and not leg.is_taken:
@@ -112,7 +119,7 @@ class Joiner:
             ids = (id_, None) if id_ is not None else tuple(by_id)
             for leg in [leg for each in ids if each in by_id for leg in by_id[each]]:
                 if same(leg, lookup, span):
-                    self._join_view(leg, lookup, span)
+                    self._join_view(leg.whole or leg, lookup, span)
                     return
         leg = Leg(
             number=next(self._numbers),
@@ -125,9 +132,13 @@ class Joiner:
             is_request=lookup.hop not in SERVERS,
             bucket=(client.ip, str(dns.name or "").partition(".")[0]),
             socket=socket,
+            id=id_,
         )
         leg.see(lookup)
         by_id.setdefault(id_, []).append(leg)
+        if lookup.side == "server" and id_ is not None:
+            leg.seen_as = leg.server, question, id_
+            self._seen_as.setdefault(leg.seen_as, []).append(leg)
         self._put_served(leg)
         if leg.is_request:
             self._wait_for(leg)
@@ -158,9 +169,9 @@ class Joiner:
         leg.see(lookup)
         if lookup.side == "client" and lookup.hop in SERVERS:
             leg.is_request = False
-        asker = lookup.client.pod if lookup.client else UNSET
-        if asker:
-            leg.asker = asker
+        client = lookup.client
+        if client and client.pod and client.ip == leg.socket[0]:
+            leg.asker = client.pod
         if not leg.is_request:
             self._put_asked(leg)
         if lookup.side == "server":
@@ -183,8 +194,8 @@ class Joiner:
 
     def _resolve(self, leg: Leg, depth: int = 0) -> None:
         """Finds what was asked for this lookup, and for that in turn."""
-        if depth == 0 and leg.at_server is None:
-            self._find_translated(leg)
+        if leg.at_server is None:
+            self._join_other_end(leg)
         self._match(leg)
         if len(leg.children) > 1:
             leg.children = tuple(sorted(leg.children, key=lambda child: child.asked.start_ns))
@@ -192,29 +203,31 @@ class Joiner:
             for child in leg.children:
                 self._resolve(child, depth + 1)
 
-    def _find_translated(self, leg: Leg) -> None:
-        """The server's view of a lookup whose client address was translated on the way."""
-        dns = leg.nearest.dns
-        if not dns or dns.id is UNSET:
+    def _join_other_end(self, leg: Leg) -> None:
+        """The server's view of a lookup whose client's address or port was translated on the way; what else
+        comes of the socket that the server saw belongs to `leg` as well."""
+        if leg.id is None:
             return
+        start_ns = leg.asked.start_ns
         found = [
             other
-            for index in (self._served, self._unserved)
-            for other in index.begun(
-                (leg.server, leg.question), leg.asked.start_ns - SKEW_NS, leg.asked.start_ns + SKEW_NS
-            )
-            if other is not leg
-            and other.at_server is not None
-            and len(other.views) == 1
-            and not other.is_taken
-            and other.views[0].dns
-            and other.views[0].dns.id == dns.id
+            for other in self._seen_as.get((leg.server, leg.question, leg.id), ())
+            if other.is_alone and abs(other.asked.start_ns - start_ns) <= SKEW_NS
         ]
-        if len(found) == 1:
-            found[0].is_taken = True
-            leg.sure = "unique"
-            view = found[0].views[0]
-            self._join_view(leg, view, found[0].served)
+        if len(found) != 1:
+            return
+        (at_server,) = found
+        around = at_server.asked.start_ns - SKEW_NS, at_server.asked.start_ns + SKEW_NS
+        for other in self._unserved.begun((leg.server, leg.question), *around):
+            if other is not leg and other.id == leg.id and other.at_server is None:
+                return  # it may be that one's
+        at_server.is_taken, at_server.whole = True, leg
+        self.pending.drop(at_server)
+        self._asked.drop(at_server)
+        self._drop_served(at_server)
+        leg.sure = "unique"
+        for view in at_server.views:
+            self._join_view(leg, view, at_server.served)
 
     def _match(self, leg: Leg) -> None:
         """Gives what its server asked meanwhile to the one lookup that each can belong to: mostly this."""
@@ -266,17 +279,22 @@ class Joiner:
     def _forget(self, leg: Leg) -> None:
         if not leg.is_taken and leg.question[0] != ".":  # whom CoreDNS checks for health is asked that
             self.unjoined += leg.lookups()
-        dns = leg.views[0].dns
-        by_id, id_ = self._by_socket[leg.socket], dns.id if dns and isinstance(dns.id, int) else None
-        legs = by_id[id_]
-        legs.remove(leg)
-        if not legs:
-            del by_id[id_]
-            if not by_id:
-                del self._by_socket[leg.socket]
+        by_id = self._by_socket[leg.socket]
+        _remove(by_id, leg.id, leg)
+        if not by_id:
+            del self._by_socket[leg.socket]
+        if leg.seen_as is not None:
+            _remove(self._seen_as, leg.seen_as, leg)
         self._asked.drop(leg)
         self._drop_served(leg)
 
     def _drop_served(self, leg: Leg) -> None:
         self._served.drop(leg)
         self._unserved.drop(leg)
+
+
+def _remove(legs_by: dict[Key, list[Leg]], key: Key, leg: Leg) -> None:
+    legs = legs_by[key]
+    legs.remove(leg)
+    if not legs:
+        del legs_by[key]

@@ -32,6 +32,8 @@ FINAL = ("NOERROR", "NXDOMAIN")
 Question = tuple[Maybe[str], Maybe[str]]
 Socket = tuple[Maybe[str], Maybe[int], Maybe[str], Question]
 """The asker's address and port, the transport, and what is asked there."""
+SeenAs = tuple[str, Question, int]
+"""What of a lookup stays the same when its client is translated: server, question, message id."""
 
 
 class Span(Struct, gc=False, frozen=True):
@@ -61,6 +63,7 @@ class Leg(Struct, eq=False, gc=False):
     is_request: bool
     bucket: tuple[Maybe[str], str]
     socket: Socket
+    id: int | None
     views: list[Lookup] = []
     sure: str = "exact"
     children: tuple[Leg, ...] = ()
@@ -72,6 +75,11 @@ class Leg(Struct, eq=False, gc=False):
     """It is a request that is over, or a request's."""
     is_told: bool = False
 
+    has_waited: bool = False
+    """For its client's end."""
+    seen_as: SeenAs | None = None
+    whole: Leg | None = None
+    """The lookup of which this is what the server saw, by another address of the client."""
     at_server: Lookup | None = None
     is_answered: bool = False
     rcode: Maybe[str] = UNSET
@@ -93,6 +101,12 @@ class Leg(Struct, eq=False, gc=False):
         self.is_told = True
         for child in self.children:
             child.tell()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether a socket of its server was all that saw it, and it belongs to no other lookup."""
+        nearest = self.nearest
+        return nearest.side == "server" and nearest.backend == WIRE and not self.is_taken
 
     @property
     def has_own_clock(self) -> bool:

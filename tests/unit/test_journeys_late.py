@@ -8,86 +8,10 @@ import pytest
 
 from kubectl_kdns.frontier import STALL_NS
 from kubectl_kdns.journeys import Journeys
-from kubectl_kdns.model import (
-    PROGRESS,
-    WATCHING,
-    Client,
-    Dns,
-    Journey,
-    Lookup,
-    Notice,
-    Record,
-    Server,
-    ServerBackend,
-)
+from kubectl_kdns.model import Client, Journey, Notice, Record
 from kubectl_kdns.times import NS_PER_S, format_time
+from support.journey_live import MS, Live, T, answered, asked, forwarded, seen
 from support.journey_world import START_NS, TIMEOUT_NS, World
-
-T = 1_770_000_000 * NS_PER_S
-MS = NS_PER_S // 1000
-POD = ServerBackend(ip="10.1.2.3", pod="coredns-b", node="n2")
-
-
-class Live:
-    """A run whose clock the test turns: `n1` has the application, `n2` the DNS server."""
-
-    def __init__(self) -> None:
-        self.now_ns = T
-        self.stage = Journeys(5 * NS_PER_S, now=lambda: self.now_ns)
-        start = format_time(T - NS_PER_S)
-        self.told: list[Journey] = []
-        self.add(
-            *(Notice(time=start, node=node, code=WATCHING, ports=[53]) for node in ("n1", "n2")),
-            Notice(time=start, code="forwards", ports=[53]),
-        )
-
-    def add(self, *records: Record) -> None:
-        found = self.stage.add(records)
-        if not any(isinstance(record, Notice) and record.code == PROGRESS for record in records):
-            found += self.stage.rest()  # nothing comes just now; nodes that tell how far they are never pause
-        self.told += [record for record in found if isinstance(record, Journey)]
-        assert not any(isinstance(record, Notice) and record.code == PROGRESS for record in found)
-
-    def known(self, node: str, seconds: float) -> Notice:
-        return Notice(time=format_time(T + round(seconds * NS_PER_S)), node=node, code=PROGRESS)
-
-    def turn(self, seconds: float, *nodes: str) -> None:
-        """Time goes on; those nodes tell that they have told all."""
-        end_ns = self.now_ns + round(seconds * NS_PER_S)
-        while self.now_ns < end_ns:
-            self.now_ns += 100 * MS
-            self.add(*(self.known(node, (self.now_ns - T) / NS_PER_S) for node in nodes))
-
-
-def asked() -> Lookup:
-    return _lookup("n1", "client", "client", 0, 5, Client(ip="10.1.1.1", port=4000, kind="pod", pod="web-1"))
-
-
-def answered() -> Lookup:
-    return _lookup("n2", "client", "server", 1, 3, Client(ip="10.1.1.1", port=4000))
-
-
-def forwarded() -> Lookup:
-    return _lookup("n2", "coredns", "client", 2, 1, Client(ip="10.1.2.3", port=5000, pod="coredns-b"))
-
-
-def _lookup(node: str, hop: str, side: str, at_ms: int, took_ms: int, client: Client) -> Lookup:
-    upstream = Server(ip="8.8.8.8", port=53, kind="external")
-    at_server = Server(ip="10.1.2.3", kind="coredns", pod="coredns-b")
-    service = Server(ip="10.96.0.10", kind="service", backend=POD)
-    return Lookup(
-        time=format_time(T + at_ms * MS),
-        backend="ebpf",
-        node=node,
-        hop=hop,
-        side=side,
-        status="answered",
-        latency_ms=float(took_ms),
-        transport="udp",
-        client=client,
-        server=upstream if hop == "coredns" else service if node == "n1" else at_server,
-        dns=Dns(id=9 if hop == "coredns" else 7, name="www.example.com", type="A", rcode="NOERROR"),
-    )
 
 
 @pytest.mark.parametrize("late_s", [0.0, 0.7, 1.5, 2.5])
@@ -174,7 +98,7 @@ def test_a_node_without_agent_is_not_waited_for() -> None:
 
 def test_a_recording_may_have_them_in_any_order_of_a_run() -> None:
     stage = Journeys(5 * NS_PER_S)
-    other = _lookup("n1", "client", "client", 2500, 5, Client(ip="10.1.1.8", port=1, pod="web-2"))
+    other = seen("n1", "client", "client", 2500, 5, Client(ip="10.1.1.8", port=1, pod="web-2"))
     told = stage.add([asked(), other]) + stage.add([answered(), forwarded()]) + stage.rest(at_end=True)
     first, _ = (record for record in told if isinstance(record, Journey))
     assert (first.code, len(first.attempts[0].hops)) == ("upstream", 2)
