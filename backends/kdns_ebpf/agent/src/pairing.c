@@ -84,12 +84,13 @@ static uint64_t mix_end(uint64_t hash, const uint8_t ip[16], uint16_t port)
 /* All that query and response share but for the question. A client's socket is named by its cookie, and its
  * addresses must not count: on the host's network the query is seen behind the translation of its addresses,
  * the response as the socket gets it. A server's socket has many clients; over TCP, the first query of one may
- * come by the listening socket, and the response by that of the connection. */
+ * come by the listening socket, and the response by that of the connection. The cookie is mixed by itself: cookies
+ * count up, and two of them differ by as few bits as two ids do. */
 static uint64_t key_of(const struct lookup *l)
 {
 	int by_cookie = l->cookie && (l->side == KDNS_SIDE_CLIENT || l->protocol != IPPROTO_TCP);
 	uint64_t who = (uint64_t)l->side << 32 | (uint64_t)l->protocol << 24 | l->question.id;
-	uint64_t key = mix(by_cookie ? l->cookie : 0, who);
+	uint64_t key = mix(mix(0, by_cookie ? l->cookie : 0), who);
 
 	if (!l->cookie || l->side != KDNS_SIDE_CLIENT)
 		key = mix_end(key, l->client_ip, l->client_port);

@@ -74,6 +74,25 @@ static void a_query_and_its_response_are_a_lookup(void)
 	end();
 }
 
+/* Cookies are given one after the other: those of two sockets differ in as few bits as two ids. */
+static void sockets_are_kept_apart_whatever_their_ids(void)
+{
+	begin(100);
+	for (unsigned i = 0; i < 16; i++) {
+		int is_response = i >= 8;
+		uint16_t id = 4096 ^ (i % 8);
+		uint8_t bytes[512];
+		struct sighting s = make(bytes, i, id, is_response, "a.test", 10);
+		s.cookie = id;
+		*(is_response ? &s.target_port : &s.source_port) = (uint16_t)(40000 + i % 8);
+		add(&s);
+	}
+	CHECK_EQUAL(told_count, 8);
+	for (unsigned i = 0; i < told_count; i++)
+		CHECK(told[i].tries == 1 && told[i].messages == 2 && told[i].client_port == 40000 + i);
+	end();
+}
+
 static void tries_are_counted_and_time_counts_from_the_first(void)
 {
 	begin(100);
@@ -275,6 +294,7 @@ static void what_waits_at_the_end_is_pending(void)
 void test_pairing(void)
 {
 	a_query_and_its_response_are_a_lookup();
+	sockets_are_kept_apart_whatever_their_ids();
 	tries_are_counted_and_time_counts_from_the_first();
 	no_response_is_told_after_timeout_and_grace();
 	in_the_grace_it_is_late();
