@@ -77,13 +77,15 @@ def test_kinds_of_a_newer_kdns_are_counted_and_told_once() -> None:
     assert counters["lines_unknown"] == 6
 
 
-INVALID = {
+# As msgspec 0.23 says it; those before let Python's decoder say it.
+NO_UTF8 = ("Invalid UTF-8 encoded string", "'utf-8' codec can't decode byte 0xff in position 0")
+INVALID: dict[str, tuple[bytes, str | tuple[str, str]]] = {
     "no JSON": (b"hello", "JSON is malformed: invalid character (byte 0)"),
     "no object": (b"[1]", "Expected `object`, got `array`"),
     "no kind": (b'{"apiVersion":"kdns/v1"}', "Object missing required field `kind`"),
     "a number as a name": (LINE.replace(b'"a.b"', b"7"), "Expected `str`, got `int` - at `$.dns.name`"),
     "null": (LINE.replace(b'"a.b"', b"null"), "Expected `str`, got `null` - at `$.dns.name`"),
-    "no UTF-8": (LINE.replace(b"a.b", b"\xff"), "'utf-8' codec can't decode byte 0xff in position 0"),
+    "no UTF-8": (LINE.replace(b"a.b", b"\xff"), NO_UTF8),
     "a control character as it is": (LINE.replace(b"a.b", b"\x1b"), "JSON is malformed: invalid character"),
     "half a surrogate": (LINE.replace(b"a.b", rb"\ud800"), "JSON is malformed: unexpected end of escaped"),
 }
@@ -91,12 +93,13 @@ INVALID = {
 
 @pytest.mark.parametrize("case", INVALID)
 def test_a_line_that_is_no_record_is_a_loss_with_its_number(case: str) -> None:
-    line, cause = INVALID[case]
+    line, causes = INVALID[case]
     found, counters = read(LINE + b"\n\n" + line + b"\n" + LINE + b"\n")
     assert found[:2] == [LOOKUP, LOOKUP]
     assert isinstance(found[2], Loss)
     assert (found[2].reason, found[2].unit, found[2].count) == ("malformed", "lines", 1)
-    assert str(found[2].message).startswith(f"the input: line 3 is no kdns record: {cause}")
+    cause = str(found[2].message).removeprefix("the input: line 3 is no kdns record: ")
+    assert cause.startswith(causes)
     assert len(found) == 3
     assert counters == {"lines_read": 4, "lines_unknown": 0, "lines_invalid": 1}
 
