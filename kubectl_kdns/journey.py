@@ -226,6 +226,7 @@ class Joiner:
         self._asked.drop(at_server)
         self._drop_served(at_server)
         leg.sure = "unique"
+        leg.children += at_server.children
         for view in at_server.views:
             self._join_view(leg, view, at_server.served)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from kubectl_kdns.journey import Joiner
 from kubectl_kdns.model import Client, Lookup, Record
-from support.journey_live import Live, answered, asked, forwarded
+from kubectl_kdns.times import NS_PER_S
+from support.journey_live import MS, Live, T, answered, asked, forwarded, seen
 
 
 def run(*records: Record) -> Live:
@@ -59,3 +61,22 @@ def test_the_servers_log_knows_the_translated_socket_too() -> None:
     live = run(translated(), asked(), log)
     (journey,) = live.told
     assert [sight.backend for sight in journey.attempts[0].hops[0].seen] == ["ebpf", "ebpf", "coredns"]
+
+
+def test_what_the_servers_end_asked_in_turn_goes_with_it() -> None:
+    """Another lookup was joined first, and the forward, which began while both were open, cannot be its."""
+    other = Client(ip="10.1.1.9", port=4000, kind="pod", pod="web-9")
+    both = [seen("n1", "client", "client", 0, 3, other), seen("n2", "client", "server", 1, 1, other)]
+    for lookup in both:
+        assert lookup.dns
+        lookup.dns.id = 8
+    joiner = Joiner(5 * NS_PER_S)
+    joiner.add([*both, forwarded(), translated()])
+    joiner.now_ns = T + 650 * MS
+    first = list(joiner.ready())
+    joiner.add([asked()])
+    joiner.now_ns = T + NS_PER_S
+    (mine,) = joiner.ready()
+    assert [leg.children for leg in first] == [()]
+    assert [child.nearest for child in mine.children] == [forwarded()]
+    assert len(mine.views) == 2
