@@ -2,7 +2,8 @@
 
 A release's linux-image package gives the kernel, agent/test/boot.c is its first process, and what is tested
 is the agent in git. What it sent comes back over the serial line and is read as kdns reads it. Needs
-qemu-system-x86, qemu-system-arm, dpkg-deb and Debian's mirror; kernels are kept in ~/.cache/kdns-kernels. By
+qemu-system-x86, qemu-system-arm, dpkg-deb and Debian's mirror; kernels stay in ~/.cache/kdns-kernels. With
+apparmor_parser and go there, the agent runs once as in a pod: confined by containerd's AppArmor profile. By
 hand, not in CI. All is emulated, which takes 15 to 30 s a boot: a nested /dev/kvm may be there and not work.
 
     tools/kernels.py [--release NAME]... [--architecture amd64|arm64]...
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import lzma
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,6 +42,19 @@ QEMU = {
     "arm64": ("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a57"),
 }
 CONSOLE = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
+SETUPS = {
+    "v2": "cgroup v2",
+    "fallback": "packet socket",
+    "confined": "as in a pod",
+    "v1": "cgroup v1",
+    "hybrid": "v1 and v2",
+}
+CONTAINERD = "github.com/containerd/containerd@v1.7.28"
+PROFILE = "kdns-runtime-default"
+FEATURES = "/etc/apparmor.d/abi/3.0"
+"""What a kernel of AppArmor 3 has: newer ones take such a policy as well."""
+# /proc/PID/status of a process with the manifest's capabilities.
+CAPABILITIES = 1 << 2 | 1 << 12 | 1 << 13 | 1 << 38 | 1 << 39
 
 
 class Run(NamedTuple):
@@ -56,15 +71,17 @@ def main() -> bool:
     parser.add_argument("--architecture", action="append", choices=sorted(TARGETS))
     chosen = parser.parse_args()
     failed = False
-    print("| Linux | architecture | cgroup v2 | packet socket | cgroup v1 | hybrid |")
-    print("|---|---|---|---|---|---|", flush=True)
+    policy = runtime_policy()
+    print(" | ".join(("| Linux", "architecture", *SETUPS.values())), "|")
+    print("|---" * (2 + len(SETUPS)) + "|", flush=True)
     for architecture in chosen.architecture or sorted(TARGETS):
         for release in chosen.release or RELEASES:
             kernel = kernel_of(release, architecture)
-            runs = boot(kernel, architecture)
+            runs = boot(kernel, architecture, policy)
             release_seen = runs[0].stream.hello
             name = release_seen.release if release_seen else kernel.name
-            cells = " | ".join("; ".join(run.problems) or "all" for run in runs)
+            found = {run.setup: "; ".join(run.problems) or "all" for run in runs}
+            cells = " | ".join(found.get(setup, "not tried") for setup in SETUPS)
             print(f"| {name} | {architecture} | {cells} |", flush=True)
             failed = failed or any(run.problems for run in runs)
     return failed
@@ -108,10 +125,26 @@ def field(packages: str, package: str, name: str) -> str:
     return found[1]
 
 
-def boot(kernel: Path, architecture: str) -> list[Run]:
+def runtime_policy() -> bytes:
+    """containerd's profile for who asks for none, as a kernel takes it; nothing where that cannot be made."""
+    if not (shutil.which("apparmor_parser") and shutil.which("go")):
+        print("not tried as in a pod: that needs apparmor_parser and go", file=sys.stderr)
+        return b""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(Path(__file__).with_name("runtime_profile.go"), Path(folder, "main.go"))
+        for command in (("go", "mod", "init", "profile"), ("go", "get", CONTAINERD)):
+            subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        text = subprocess.run(["go", "run", ".", PROFILE], cwd=folder, check=True, capture_output=True).stdout
+        Path(folder, "profile").write_bytes(text)
+        features = ("--kernel-features", FEATURES, "--policy-features", FEATURES)
+        compiler = ("apparmor_parser", "--skip-kernel-load", "--skip-cache", *features, "--stdout", "profile")
+        return subprocess.run(compiler, cwd=folder, check=True, capture_output=True).stdout
+
+
+def boot(kernel: Path, architecture: str, policy: bytes) -> list[Run]:
     with tempfile.TemporaryDirectory() as folder:
         initrd = Path(folder, "initrd")
-        initrd.write_bytes(files(architecture, folder))
+        initrd.write_bytes(files(architecture, folder, policy))
         line = f"console={CONSOLE[architecture]} quiet panic=-1 rdinit=/init"
         command = [*QEMU[architecture], "-m", "512", "-smp", "2", "-nographic", "-no-reboot", "-nodefaults"]
         command += ["-serial", "stdio", "-kernel", str(kernel), "-initrd", str(initrd), "-append", line]
@@ -129,13 +162,18 @@ def tail(output: bytes | None) -> str:
     return (output or b"").decode("utf-8", "replace")[-3000:]
 
 
-def files(architecture: str, folder: str) -> bytes:
-    """An archive (cpio, newc) of the first process, the agent and a configuration."""
+def files(architecture: str, folder: str, policy: bytes) -> bytes:
+    """An archive (cpio, newc) of the first process, the agent, a configuration and a policy."""
     init = Path(folder, "init")
     flags = ("-std=gnu11", "-D_GNU_SOURCE", "-O1", "-static", "-s", *WARNINGS)
     zig("-target", TARGETS[architecture], *flags, "test/boot.c", "-o", str(init))
     agent = (AGENT / "bin" / f"kdns-agent-{architecture}").read_bytes()
-    content = {"init": init.read_bytes(), "kdns-agent": agent, "config": wire.config(bytes(16))}
+    content = {
+        "init": init.read_bytes(),
+        "kdns-agent": agent,
+        "config": wire.config(bytes(16)),
+        "profile": policy,
+    }
     out = b""
     for name, data in (*content.items(), ("TRAILER!!!", b"")):
         numbers = [0, 0o100755, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0]
@@ -149,6 +187,10 @@ def judge(setup: str, body: str) -> Run:
     stream = AgentStream(setup)
     lines = [line for line in body.split("\n") if line]
     words = [line for line in lines if not re.fullmatch(r"(?:[0-9a-f]{2})+", line)]
+    if setup == "confined":
+        expected = [f"KDNS-CONFINED {PROFILE} (enforce)", f"KDNS-CapEff:\t{CAPABILITIES:016x}"]
+        assert words[:2] == expected, words
+        words, lines = words[2:], lines[2:]
     records = stream.feed(bytes.fromhex("".join(line for line in lines if line not in words)))
     lookups = [record for record in records if record.kind == "lookup"]
     # A packet socket knows no sides: it sees each packet once.
@@ -157,7 +199,7 @@ def judge(setup: str, body: str) -> Run:
     wanted = Counter({(side, *lookup): count for side in sides for lookup, count in LOOKUPS.items()})
     problems = differences(wanted, seen)
     if setup != "fallback":
-        owner = (POD, CONTAINER) if setup in ("v2", "hybrid") else (None, None)
+        owner = (POD, CONTAINER) if setup != "v1" else (None, None)
         owners = Counter(owner_of(one.client) for one in lookups if one.side == "client" and one.client)
         problems += differences(Counter({("client", *owner): sum(LOOKUPS.values())}), owners)
     if stream.stats is None or not adds_up(stream.stats):

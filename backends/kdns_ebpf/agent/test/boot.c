@@ -1,5 +1,6 @@
 /* The first process of a machine that tools/kernels.py boots: runs the agent beside a known number of lookups, in
- * three set-ups of cgroups, and prints what the agent sent as hexadecimal lines. Then the machine goes off.
+ * four set-ups, and prints what the agent sent as hexadecimal lines. Then the machine goes off. In one of them the
+ * agent has what a pod gives it: five capabilities and, from /profile, the runtime's AppArmor profile.
  *
  * Per set-up: LOOKUPS over UDP and as many over TCP (ten in one segment), IPv4 and IPv6, and SILENT that get no
  * answer and are asked twice. The client is in a cgroup as a container of a pod has it, the server is not. */
@@ -15,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -201,6 +203,56 @@ static pid_t forked(const char *name)
 	return child;
 }
 
+/* What kdns's manifest adds after it dropped all: NET_ADMIN, NET_RAW, DAC_READ_SEARCH, PERFMON, BPF. */
+static const unsigned char CAPABILITIES[64] = { [12] = 1, [13] = 1, [2] = 1, [38] = 1, [39] = 1 };
+
+static int load_profile(void)
+{
+	static char policy[1 << 20];
+	int fd = open("/profile", O_RDONLY);
+	ssize_t size = fd < 0 ? 0 : read(fd, policy, sizeof policy);
+
+	close(fd);
+	if (size <= 0)
+		return 0;
+	check(!mount("security", "/sys/kernel/security", "securityfs", 0, 0), "securityfs");
+	fd = open("/sys/kernel/security/apparmor/.replace", O_WRONLY);
+	check(fd >= 0 && write(fd, policy, (size_t)size) == size, "AppArmor's policy");
+	close(fd);
+	return 1;
+}
+
+/* As runc does it; the program that is run next is confined. */
+static void confine(const char *profile)
+{
+	char exec[128];
+
+	for (unsigned long i = 0; i < sizeof CAPABILITIES; i++)
+		if (!CAPABILITIES[i])
+			prctl(PR_CAPBSET_DROP, i);
+	snprintf(exec, sizeof exec, "exec %s", profile);
+	write_file("/proc/self/attr/exec", exec);
+	check(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
+}
+
+/* How the kernel confines a process, and what it may. */
+static void show_confinement(pid_t pid)
+{
+	char path[64], line[256] = "";
+
+	snprintf(path, sizeof path, "/proc/%d/attr/current", pid);
+	FILE *file = fopen(path, "r");
+	check(file && fgets(line, sizeof line, file), path);
+	fclose(file);
+	printf("KDNS-CONFINED %s", line);
+	snprintf(path, sizeof path, "/proc/%d/status", pid);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof line, file))
+		if (!strncmp(line, "CapEff:", 7))
+			printf("KDNS-%s", line);
+	fclose(file);
+}
+
 static void show(const char *path)
 {
 	unsigned char bytes[48];
@@ -215,8 +267,8 @@ static void show(const char *path)
 	close(fd);
 }
 
-/* The agent from its start to its end; `root` is where cgroup v2 is mounted, 0 for nowhere. */
-static void run(const char *setup, const char *root, const char *flag)
+/* The agent from its start to its end; `root` is where cgroup v2 is mounted, 0 for nowhere; 0 for no profile. */
+static void run(const char *setup, const char *root, const char *flag, const char *profile)
 {
 	char cgroup[512], pid[16];
 	int input[2], status, config;
@@ -230,6 +282,8 @@ static void run(const char *setup, const char *root, const char *flag)
 	if (!agent) {
 		int out = open("/out", O_CREAT | O_TRUNC | O_WRONLY, 0600);
 		dup2(input[0], 0), dup2(out, 1), close(input[1]), close(input[0]), close(out);
+		if (profile)
+			confine(profile);
 		execl("/kdns-agent", "kdns-agent", "local", "--timeout-ms", "3000", flag, (char *)0);
 		_exit(127);
 	}
@@ -242,6 +296,8 @@ static void run(const char *setup, const char *root, const char *flag)
 		usleep(10000);
 		stat("/out", &seen);
 	}
+	if (profile)
+		show_confinement(agent);
 	pid_t server = forked("server");
 	if (!server)
 		serve();
@@ -279,13 +335,15 @@ int main(void)
 	usleep(300000); /* until ::1 is there */
 
 	check(!mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, 0), "cgroup2");
-	run("v2", "/sys/fs/cgroup", 0);
-	run("fallback", "/sys/fs/cgroup", "--fallback");
+	run("v2", "/sys/fs/cgroup", 0, 0);
+	run("fallback", "/sys/fs/cgroup", "--fallback", 0);
+	if (load_profile())
+		run("confined", "/sys/fs/cgroup", 0, "kdns-runtime-default");
 	check(!umount("/sys/fs/cgroup") && !mount("tmp", "/sys/fs/cgroup", "tmpfs", 0, 0), "tmpfs");
-	run("v1", 0, 0);
+	run("v1", 0, 0, 0);
 	mkdir("/sys/fs/cgroup/unified", 0755);
 	check(!mount("cgroup2", "/sys/fs/cgroup/unified", "cgroup2", 0, 0), "unified");
-	run("hybrid", "/sys/fs/cgroup/unified", 0);
+	run("hybrid", "/sys/fs/cgroup/unified", 0, 0);
 	printf("KDNS-END\n");
 	fflush(stdout);
 	sleep(1);
