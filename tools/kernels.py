@@ -28,6 +28,7 @@ from build_agent import AGENT, TARGETS, WARNINGS, zig
 
 from kdns_ebpf import wire
 from kdns_ebpf.agent_stream import AgentStream
+from kdns_ebpf.manifest import capabilities_on
 from kubectl_kdns.model import Client
 
 CACHE = Path.home() / ".cache/kdns-kernels"
@@ -53,8 +54,15 @@ CONTAINERD = "github.com/containerd/containerd@v1.7.28"
 PROFILE = "kdns-runtime-default"
 FEATURES = "/etc/apparmor.d/abi/3.0"
 """What a kernel of AppArmor 3 has: newer ones take such a policy as well."""
-# /proc/PID/status of a process with the manifest's capabilities.
-CAPABILITIES = 1 << 2 | 1 << 12 | 1 << 13 | 1 << 38 | 1 << 39
+CAPABILITIES = {
+    "DAC_READ_SEARCH": 2,
+    "NET_ADMIN": 12,
+    "NET_RAW": 13,
+    "SYS_RESOURCE": 24,
+    "PERFMON": 38,
+    "BPF": 39,
+}
+"""Their numbers (linux/capability.h)."""
 
 
 class Run(NamedTuple):
@@ -142,9 +150,11 @@ def runtime_policy() -> bytes:
 
 
 def boot(kernel: Path, architecture: str, policy: bytes) -> list[Run]:
+    # A pod's, on such a node.
+    capabilities = bytes(CAPABILITIES[name] for name in capabilities_on(kernel.name.removeprefix("vmlinuz-")))
     with tempfile.TemporaryDirectory() as folder:
         initrd = Path(folder, "initrd")
-        initrd.write_bytes(files(architecture, folder, policy))
+        initrd.write_bytes(files(architecture, folder, {"profile": policy, "capabilities": capabilities}))
         line = f"console={CONSOLE[architecture]} quiet panic=-1 rdinit=/init"
         command = [*QEMU[architecture], "-m", "512", "-smp", "2", "-nographic", "-no-reboot", "-nodefaults"]
         command += ["-serial", "stdio", "-kernel", str(kernel), "-initrd", str(initrd), "-append", line]
@@ -155,25 +165,23 @@ def boot(kernel: Path, architecture: str, policy: bytes) -> list[Run]:
     text = output.stdout.decode("utf-8", "replace").replace("\r", "")
     if "KDNS-END" not in text:
         raise SystemExit(f"{kernel} did not come to the end:\n{tail(output.stdout)}{tail(output.stderr)}")
-    return [judge(setup, body) for setup, body in re.findall(r"KDNS-RUN (\S+)\n(.*?)KDNS-DONE", text, re.S)]
+    return [
+        judge(setup, body, capabilities)
+        for setup, body in re.findall(r"KDNS-RUN (\S+)\n(.*?)KDNS-DONE", text, re.S)
+    ]
 
 
 def tail(output: bytes | None) -> str:
     return (output or b"").decode("utf-8", "replace")[-3000:]
 
 
-def files(architecture: str, folder: str, policy: bytes) -> bytes:
-    """An archive (cpio, newc) of the first process, the agent, a configuration and a policy."""
+def files(architecture: str, folder: str, more: dict[str, bytes]) -> bytes:
+    """An archive (cpio, newc) of the first process, the agent, a configuration and more."""
     init = Path(folder, "init")
     flags = ("-std=gnu11", "-D_GNU_SOURCE", "-O1", "-static", "-s", *WARNINGS)
     zig("-target", TARGETS[architecture], *flags, "test/boot.c", "-o", str(init))
     agent = (AGENT / "bin" / f"kdns-agent-{architecture}").read_bytes()
-    content = {
-        "init": init.read_bytes(),
-        "kdns-agent": agent,
-        "config": wire.config(bytes(16)),
-        "profile": policy,
-    }
+    content = {"init": init.read_bytes(), "kdns-agent": agent, "config": wire.config(bytes(16)), **more}
     out = b""
     for name, data in (*content.items(), ("TRAILER!!!", b"")):
         numbers = [0, 0o100755, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0]
@@ -182,13 +190,14 @@ def files(architecture: str, folder: str, policy: bytes) -> bytes:
     return out
 
 
-def judge(setup: str, body: str) -> Run:
+def judge(setup: str, body: str, capabilities: bytes) -> Run:
     """What a set-up's lines say, against what boot.c did."""
     stream = AgentStream(setup)
     lines = [line for line in body.split("\n") if line]
     words = [line for line in lines if not re.fullmatch(r"(?:[0-9a-f]{2})+", line)]
     if setup == "confined":
-        expected = [f"KDNS-CONFINED {PROFILE} (enforce)", f"KDNS-CapEff:\t{CAPABILITIES:016x}"]
+        effective = sum(1 << number for number in capabilities)
+        expected = [f"KDNS-CONFINED {PROFILE} (enforce)", f"KDNS-CapEff:\t{effective:016x}"]
         assert words[:2] == expected, words
         words, lines = words[2:], lines[2:]
     records = stream.feed(bytes.fromhex("".join(line for line in lines if line not in words)))

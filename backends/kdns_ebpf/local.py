@@ -141,5 +141,5 @@ class LocalAgent:
         hint = ""
         if self._agent.returncode == NO_RIGHTS:
             hint = "sudo kubectl-kdns trace --backend ebpf --local (as root, or with CAP_BPF, CAP_NET_ADMIN, "
-            hint += "CAP_PERFMON, CAP_DAC_READ_SEARCH and CAP_NET_RAW)"
+            hint += "CAP_PERFMON, CAP_DAC_READ_SEARCH, CAP_NET_RAW and, before Linux 5.11, CAP_SYS_RESOURCE)"
         return BackendError("the agent could not work on this machine", cause=cause, hint=hint)

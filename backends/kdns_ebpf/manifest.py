@@ -7,6 +7,7 @@ the ConfigMap with it. Nothing here asks a cluster.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,18 +31,30 @@ CONTAINER = "agent"
 SOCKET = "/run/kdns/agent.sock"
 TTL_S = 60
 CAPABILITIES = ("BPF", "NET_ADMIN", "PERFMON", "DAC_READ_SEARCH", "NET_RAW")
+LOCK_CAPABILITIES = ("SYS_RESOURCE",)
+"""Before Linux 5.11 the maps of BPF programs count as locked memory, of which a container may have little."""
+_COUNTS_MAPS_BEFORE = (5, 11)
 ENTER_CAPABILITIES = ("SYS_ADMIN", "SYS_PTRACE")
 """To enter a pod's network and to read its resolv.conf, besides."""
 _BINARIES, _RUN, _CGROUP = "/kdns", "/run/kdns", "/host/cgroup"
 
 
 class Placement(Struct, frozen=True):
-    """Where an agent is to run, and in which image; `pull`: the image need not be there yet."""
+    """Where an agent is to run, and in which image; `pull`: the image need not be there yet. `kernel` is the
+    node's release (5.10.0-32-amd64), "" unknown."""
 
     node: str
     architecture: str
     image: str
     pull: bool = False
+    kernel: str = ""
+
+
+def capabilities_on(kernel: str) -> list[str]:
+    """What the agent has to have on a kernel of this release."""
+    version = re.match(r"(\d+)\.(\d+)", kernel)
+    is_old = version is not None and (int(version[1]), int(version[2])) < _COUNTS_MAPS_BEFORE
+    return [*CAPABILITIES, *(LOCK_CAPABILITIES if is_old else ())]
 
 
 def map_name(session: str) -> str:
@@ -166,7 +179,7 @@ def _container(options: AgentOptions, where: Placement, command: list[str]) -> d
         security["privileged"] = True
     else:
         security["allowPrivilegeEscalation"] = False
-        security["capabilities"] = {"drop": ["ALL"], "add": list(CAPABILITIES)}
+        security["capabilities"] = {"drop": ["ALL"], "add": capabilities_on(where.kernel)}
     if where.node in options.enter_nodes and not options.privileged:
         security["capabilities"]["add"] += ENTER_CAPABILITIES
         # The default profile forbids to look into other processes.

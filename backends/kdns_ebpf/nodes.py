@@ -119,12 +119,13 @@ def _place(node: Node, options: AgentOptions, pod_images: Sequence[str]) -> Plac
         return f"there is no agent for {architecture or 'its unknown architecture'}"
     if not node.ready:
         return "it is not ready"
+    name, kernel = node.metadata.name, info.kernel_version
     if options.image:
-        return Placement(node.metadata.name, architecture, options.image, pull=True)
+        return Placement(name, architecture, options.image, pull=True, kernel=kernel)
     image = _image_there(node, pod_images)
     if not image:
         return "it does not say which images it has. Try: --image IMAGE (any; nothing of it is run)"
-    return Placement(node.metadata.name, architecture, image)
+    return Placement(name, architecture, image, kernel=kernel)
 
 
 def _image_there(node: Node, pod_images: Sequence[str]) -> str:

@@ -89,6 +89,22 @@ def test_not_privileged_and_as_little_as_it_needs() -> None:
     assert mounts == {"agent": True, "run": False, "cgroup": True}
 
 
+@pytest.mark.parametrize(
+    ("kernel", "more"),
+    [
+        ("5.10.0-32-amd64", ["SYS_RESOURCE"]),
+        ("4.18.0-553.el8_10.x86_64", ["SYS_RESOURCE"]),
+        ("5.11.0", []),
+        ("6.1.0-50-amd64", []),
+        ("", []),
+        ("unknown", []),
+    ],
+)
+def test_old_kernels_count_maps_as_locked_memory(kernel: str, more: list[str]) -> None:
+    security = container(make_job(Placement("n", "amd64", "pause", kernel=kernel)))["securityContext"]
+    assert security["capabilities"]["add"] == [*CAPABILITIES, *more]
+
+
 def test_privileged_is_not_limited_to_capabilities() -> None:
     """The API server refuses privileged with allowPrivilegeEscalation: false."""
     security = container(make_job(privileged=True))["securityContext"]

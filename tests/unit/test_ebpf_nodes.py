@@ -31,7 +31,8 @@ def why_not(*objects: dict[str, Any]) -> str:
 
 def test_every_ready_linux_node() -> None:
     found = chosen(node("n1"), node("n2", node_info={"architecture": "arm64"}))
-    assert found == Choice((Placement("n1", "amd64", PAUSE), Placement("n2", "arm64", PAUSE)), {})
+    places = [Placement(name, cpu, PAUSE, kernel="6.1.0") for name, cpu in (("n1", "amd64"), ("n2", "arm64"))]
+    assert found == Choice(tuple(places), {})
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,9 @@ def test_why_not(more: dict[str, Any], reason: str) -> None:
 def test_taints_and_old_kernels_are_no_reason() -> None:
     """The Job tolerates everything, and before 5.8 the agent has its fallback."""
     old = node("n1", taints=["node-role.kubernetes.io/control-plane"], node_info={"kernelVersion": "4.18.0"})
-    assert not chosen(old).skipped
+    found = chosen(old)
+    assert not found.skipped
+    assert [place.kernel for place in found.placements] == ["4.18.0"]
 
 
 def test_only_where_it_is_wanted() -> None:
@@ -127,7 +130,7 @@ def test_without_pause_the_smallest_one_in_use() -> None:
 
 def test_an_image_of_the_users_own_may_be_pulled() -> None:
     found = chosen(node("n1", images=[]), options=AgentOptions(image="mine:1"))
-    assert found.placements == (Placement("n1", "amd64", "mine:1", pull=True),)
+    assert found.placements == (Placement("n1", "amd64", "mine:1", pull=True, kernel="6.1.0"),)
 
 
 @pytest.mark.parametrize("status", [{}, {"images": None, "conditions": None}])

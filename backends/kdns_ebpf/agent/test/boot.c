@@ -1,6 +1,6 @@
 /* The first process of a machine that tools/kernels.py boots: runs the agent beside a known number of lookups, in
  * four set-ups, and prints what the agent sent as hexadecimal lines. Then the machine goes off. In one of them the
- * agent has what a pod gives it: five capabilities and, from /profile, the runtime's AppArmor profile.
+ * agent has what a pod gives it: the capabilities in /capabilities, a byte each, and the AppArmor profile in /profile.
  *
  * Per set-up: LOOKUPS over UDP and as many over TCP (ten in one segment), IPv4 and IPv6, and SILENT that get no
  * answer and are asked twice. The client is in a cgroup as a container of a pod has it, the server is not. */
@@ -203,9 +203,6 @@ static pid_t forked(const char *name)
 	return child;
 }
 
-/* What kdns's manifest adds after it dropped all: NET_ADMIN, NET_RAW, DAC_READ_SEARCH, PERFMON, BPF. */
-static const unsigned char CAPABILITIES[64] = { [12] = 1, [13] = 1, [2] = 1, [38] = 1, [39] = 1 };
-
 static int load_profile(void)
 {
 	static char policy[1 << 20];
@@ -225,11 +222,15 @@ static int load_profile(void)
 /* As runc does it; the program that is run next is confined. */
 static void confine(const char *profile)
 {
-	char exec[128];
+	char exec[128], kept[64];
+	int fd = open("/capabilities", O_RDONLY);
+	ssize_t count = read(fd, kept, sizeof kept);
 
-	for (unsigned long i = 0; i < sizeof CAPABILITIES; i++)
-		if (!CAPABILITIES[i])
-			prctl(PR_CAPBSET_DROP, i);
+	check(count > 0, "capabilities");
+	close(fd);
+	for (int i = 0; i < 64; i++)
+		if (!memchr(kept, i, (size_t)count))
+			prctl(PR_CAPBSET_DROP, (unsigned long)i);
 	snprintf(exec, sizeof exec, "exec %s", profile);
 	write_file("/proc/self/attr/exec", exec);
 	check(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
