@@ -35,7 +35,7 @@ class Frontier:
         looked_ns, self._looked_ns = self._looked_ns, now_ns
         if told_ns is None:
             return latest_ns
-        if told_ns > self._told_ns:
+        if told_ns != self._told_ns:
             self._told_ns, self._silent_ns = told_ns, 0
         else:
             self._silent_ns += min(now_ns - looked_ns, LOOK_NS)

@@ -55,6 +55,16 @@ def test_a_node_that_lags_but_tells_is_waited_for() -> None:
     assert (journey.code, len(journey.attempts[0].hops)) == ("upstream", 2)
 
 
+def test_a_node_that_joins_late_and_lags_is_waited_for() -> None:
+    live = Live()
+    live.add(live.known("n1", 0))
+    live.add(asked())
+    for step in range(80):
+        live.now_ns += 100 * MS
+        live.add(live.known("n1", step / 10), live.known("n2", step / 1000 - 1))
+    assert live.told == []
+
+
 def test_nobody_waits_for_ever_and_nothing_is_made_up() -> None:
     live = Live()
     live.add(live.known("n1", 0), live.known("n2", 0))
