@@ -92,7 +92,6 @@ class Joiner:
                 heappush(self._due, (due_ns + HOLD_NS, leg.number, leg))
                 continue
             self.pending.drop(leg)
-            leg.is_pending = False
             if leg.is_request and not leg.is_taken:
                 self._resolve(leg)
                 leg.is_taken = True
@@ -153,7 +152,6 @@ class Joiner:
         if slow or not leg.is_answered or leg.rcode not in FINAL:
             due_ns += self._timeout_ns + NS_PER_S + (0 if leg.is_answered else OPEN_NS)
         heappush(self._due, (due_ns, leg.number, leg))
-        leg.is_pending = True
         self._put_pending(leg)
 
     def _put_pending(self, leg: Leg) -> None:
@@ -164,7 +162,7 @@ class Joiner:
         was_open_until_ns = leg.open_until_ns()
         if rank(lookup) < rank(leg.nearest):
             leg.asked = span
-            if leg.is_pending:
+            if leg in self.pending:
                 self._put_pending(leg)
         leg.see(lookup)
         if lookup.side == "client" and lookup.hop in SERVERS:

@@ -177,7 +177,7 @@ class Journeys:
     def _journey(self, group: _Group) -> Journey:
         legs = group.in_order()
         attempts = [self._attempt(leg) for leg in legs]
-        last = attempts[0] if len(attempts) == 1 else deciding(attempts)
+        last = deciding(attempts)
         start_ns, _ = min(group.spans)
         took_ns = group.end_ns - start_ns
         journey = Journey(
@@ -234,12 +234,9 @@ def _add_hops(leg: Leg, depth: int, hops: list[JourneyHop]) -> None:
         own_ns = round(at_server.latency_ms * 1e6)
         if at_server is not nearest and nearest.latency_ms is not UNSET:
             network_ms = ms(max(round(nearest.latency_ms * 1e6) - own_ns, 0))
-        for child in leg.children:
-            if not child.is_answered:
-                break
-            own_ns -= child.asked.end_ns - child.asked.start_ns
-        else:
-            server_ms = ms(max(own_ns, 0))
+        if all(child.is_answered for child in leg.children):
+            waited_ns = sum([child.asked.end_ns - child.asked.start_ns for child in leg.children])
+            server_ms = ms(max(own_ns - waited_ns, 0))
     seen = [Sight(view.backend, view.node, view.side, view.latency_ms) for view in leg.views]
     cause = nearest if len(seen) == 1 else next((view for view in leg.views if view.error), nearest)
     server = nearest.server
@@ -324,6 +321,8 @@ def base_name(names: list[str]) -> str:
 
 def deciding(attempts: list[Attempt]) -> Attempt:
     """The attempt that made the request end as it did: of each type the last one counts, a failure most."""
+    if len(attempts) == 1:
+        return attempts[0]
     finals = {attempt.type: attempt for attempt in attempts}.values()
     failed = [a for a in finals if a.status != "answered" or a.rcode not in FINAL]
     with_data = [a for a in finals if a.resolved_ips]
@@ -333,8 +332,6 @@ def deciding(attempts: list[Attempt]) -> Attempt:
 
 def all_addresses(attempts: list[Attempt], last: Attempt) -> Maybe[list[str]]:
     """Of all types, under the name that was found."""
-    if len(attempts) == 1:
-        return last.resolved_ips
     found = [ip for each in attempts if each.name == last.name for ip in each.resolved_ips or ()]
     return list(dict.fromkeys(found)) or last.resolved_ips
 

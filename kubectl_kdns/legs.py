@@ -70,7 +70,6 @@ class Leg(Struct, eq=False, gc=False):
     apart: int = 0
     may_have_more: bool = False
     """Something that its server asked meanwhile belongs to no lookup for sure: perhaps to this one."""
-    is_pending: bool = False
     is_taken: bool = False
     """It is a request that is over, or a request's."""
     is_told: bool = False

@@ -24,9 +24,12 @@ class Timelines:
         self._by_span: Final[tuple[_Places, ...]] = tuple({} for _ in _SPANS_NS)
         self._entries: dict[int, _Entry] = {}  # by the leg's number
 
+    def __contains__(self, leg: Leg) -> bool:
+        return leg.number in self._entries
+
     def put(self, place: Hashable, leg: Leg, start_ns: int, end_ns: int) -> None:
         """Adds it, or moves it to another place or time."""
-        if leg.number in self._entries:
+        if leg in self:
             self.drop(leg)
         length_ns = end_ns - start_ns
         which = 0 if length_ns <= _SPANS_NS[0] else bisect_left(_SPANS_NS, min(length_ns, _SPANS_NS[-1]))
