@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from e2e.test_ebpf import is_ready, wait_until_gone
-from e2e.world import World, collect
+from e2e.world import Running, World, collect
 from kubectl_kdns.times import parse_time
 
 LABELS = {"app.kubernetes.io/name": "coredns"}
@@ -176,10 +176,23 @@ def test_upstreams_have_the_numbers_that_went_there(scene: World) -> None:
     assert all("hole.test" in r["last_error"]["message"] for r in found if r["unanswered"])
 
 
-def test_journeys_against_truth(scene: World) -> None:
-    server = scene.get("service", "cluster-dns")["spec"]["clusterIP"]
+def start_journeys(scene: World) -> Running:
+    """A trace of journeys, when its agents are there."""
     trace = scene.start_kdns("trace", "--backend", "ebpf", "--journeys", "-o", "json")
     scene.wait(lambda: is_ready(trace), "the agents are there")
+    return trace
+
+
+def journeys_of(trace: Running, scene: World, names: set[str]) -> list[dict[str, Any]]:
+    """Those of the scene's clients for these names, so far."""
+    pods = set(scene.clients.values())
+    records = [r for r in trace.records() if r["kind"] == "journey" and r["name"] in names]
+    return [r for r in records if r["client"].get("pod") in pods]
+
+
+def test_journeys_against_truth(scene: World) -> None:
+    server = scene.get("service", "cluster-dns")["spec"]["clusterIP"]
+    trace = start_journeys(scene)
     mixes = [
         ["-n", "100", "-rate", "200", "-random", "ok.test"],
         ["-n", "50", "-rate", "200", "-tcp", "-random", "ok.test"],
@@ -194,9 +207,7 @@ def test_journeys_against_truth(scene: World) -> None:
     names = {each.name for each in asked}
 
     def mine() -> list[dict[str, Any]]:
-        pods = set(scene.clients.values())
-        records = [r for r in trace.records() if r["kind"] == "journey" and r["name"] in names]
-        return [r for r in records if r["client"].get("pod") in pods]
+        return journeys_of(trace, scene, names)
 
     scene.wait(lambda: sum(len(j["attempts"]) for j in mine()) >= total, "all journeys")
     assert trace.finish() == 130
@@ -227,13 +238,9 @@ def test_journeys_against_truth(scene: World) -> None:
 def test_journeys_of_a_kdns_that_stood_still_are_whole(scene: World) -> None:
     """As after Ctrl-Z and fg: what both nodes told meanwhile is not late because it is read later."""
     server = scene.get("service", "cluster-dns")["spec"]["clusterIP"]
-    trace = scene.start_kdns("trace", "--backend", "ebpf", "--journeys", "-o", "json")
-    scene.wait(lambda: is_ready(trace), "the agents are there")
-    pods = set(scene.clients.values())
-    running = [
-        (pod, scene.start_asking(pod, ["-n", "900", "-rate", "100", "-random", "ok.test"], server))
-        for pod in pods
-    ]
+    trace = start_journeys(scene)
+    arguments = ["-n", "900", "-rate", "100", "-random", "ok.test"]
+    running = [(pod, scene.start_asking(pod, arguments, server)) for pod in scene.clients.values()]
     time.sleep(1)
     trace.process.send_signal(signal.SIGSTOP)
     time.sleep(6)
@@ -242,8 +249,7 @@ def test_journeys_of_a_kdns_that_stood_still_are_whole(scene: World) -> None:
     names = {each.name for each in asked}
 
     def mine() -> list[dict[str, Any]]:
-        records = [r for r in trace.records() if r["kind"] == "journey" and r["name"] in names]
-        return [r for r in records if r["client"].get("pod") in pods]
+        return journeys_of(trace, scene, names)
 
     scene.wait(lambda: len(mine()) >= len(asked), "all journeys")
     assert trace.finish() == 130
@@ -275,8 +281,7 @@ def test_journeys_through_a_cache_against_truth(scene: World) -> None:
     # Not through the Service alone: a node may have learned of one of its pods only.
     for pod in scene.get("pods", "-l", "app=kdns-e2e-cache")["items"]:
         assert all(asked.rcode == "NOERROR" for asked in scene.ask(warmed, pod["status"]["podIP"]))
-    trace = scene.start_kdns("trace", "--backend", "ebpf", "--journeys", "-o", "json")
-    scene.wait(lambda: is_ready(trace), "the agents are there")
+    trace = start_journeys(scene)
     mixes = {
         ("client", "nodelocal", "coredns"): ["-n", "100", "-rate", "200", "-random", "ok.test"],
         ("client", "nodelocal"): ["-n", "50", "-rate", "200", "-tcp", "-random", "fast.test"],

@@ -52,6 +52,17 @@ class Live:
             self.now_ns += 100 * MS
             self.add(*(self.known(node, (self.now_ns - T) / NS_PER_S) for node in nodes))
 
+    def codes_and_hops(self) -> list[tuple[object, int]]:
+        """Of each journey that was told: its code, and how many hops its first attempt has."""
+        return [(journey.code, len(journey.attempts[0].hops)) for journey in self.told]
+
+
+def telling() -> Live:
+    """Both nodes tell how far they are."""
+    live = Live()
+    live.add(live.known("n1", 0), live.known("n2", 0))
+    return live
+
 
 def asked() -> Lookup:
     return seen("n1", "client", "client", 0, 5, Client(ip="10.1.1.1", port=4000, kind="pod", pod="web-1"))

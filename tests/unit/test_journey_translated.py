@@ -7,12 +7,11 @@ import pytest
 from kubectl_kdns.journey import Joiner
 from kubectl_kdns.model import Client, Lookup, Record
 from kubectl_kdns.times import NS_PER_S
-from support.journey_live import MS, Live, T, answered, asked, forwarded, seen
+from support.journey_live import MS, Live, T, answered, asked, forwarded, seen, telling
 
 
 def run(*records: Record) -> Live:
-    live = Live()
-    live.add(live.known("n1", 0), live.known("n2", 0))
+    live = telling()
     live.add(*records)
     live.turn(4, "n1", "n2")
     return live

@@ -10,40 +10,35 @@ from kubectl_kdns.frontier import STALL_NS
 from kubectl_kdns.journeys import Journeys
 from kubectl_kdns.model import Client, Journey, Notice, Record
 from kubectl_kdns.times import NS_PER_S, format_time
-from support.journey_live import MS, Live, T, answered, asked, forwarded, seen
+from support.journey_live import MS, Live, T, answered, asked, forwarded, seen, telling
 from support.journey_world import START_NS, TIMEOUT_NS, World
 
 
 @pytest.mark.parametrize("late_s", [0.0, 0.7, 1.5, 2.5])
 def test_a_node_that_tells_late_is_waited_for(late_s: float) -> None:
-    live = Live()
-    live.add(live.known("n1", 0), live.known("n2", 0))
+    live = telling()
     live.add(asked())
     live.turn(late_s, "n1")
     assert live.told == []
     live.add(answered(), forwarded())
     live.turn(1.5, "n1", "n2")
-    (journey,) = live.told
-    assert (journey.code, len(journey.attempts[0].hops)) == ("upstream", 2)
+    assert live.codes_and_hops() == [("upstream", 2)]
 
 
 def test_when_kdns_itself_stood_still_nobody_is_late() -> None:
     """After Ctrl-Z, behind a pager, on a machine that slept: all have told, and are read one by one."""
-    live = Live()
-    live.add(live.known("n1", 0), live.known("n2", 0))
+    live = telling()
     live.add(asked())
     live.now_ns += 60 * NS_PER_S
     live.add(live.known("n1", 60))
     live.add(answered(), forwarded())
     live.add(live.known("n2", 60))
     live.turn(1.5, "n1", "n2")
-    (journey,) = live.told
-    assert (journey.code, len(journey.attempts[0].hops)) == ("upstream", 2)
+    assert live.codes_and_hops() == [("upstream", 2)]
 
 
 def test_a_node_that_lags_but_tells_is_waited_for() -> None:
-    live = Live()
-    live.add(live.known("n1", 0), live.known("n2", 0))
+    live = telling()
     live.add(asked())
     for step in range(80):
         live.now_ns += 100 * MS
@@ -51,8 +46,7 @@ def test_a_node_that_lags_but_tells_is_waited_for() -> None:
     assert live.told == []
     live.add(answered(), forwarded())
     live.turn(9, "n1", "n2")
-    (journey,) = live.told
-    assert (journey.code, len(journey.attempts[0].hops)) == ("upstream", 2)
+    assert live.codes_and_hops() == [("upstream", 2)]
 
 
 def test_a_node_that_joins_late_and_lags_is_waited_for() -> None:
@@ -66,8 +60,7 @@ def test_a_node_that_joins_late_and_lags_is_waited_for() -> None:
 
 
 def test_nobody_waits_for_ever_and_nothing_is_made_up() -> None:
-    live = Live()
-    live.add(live.known("n1", 0), live.known("n2", 0))
+    live = telling()
     live.add(asked(), answered())  # the forward was on its way when the node fell silent
     live.turn(STALL_NS / NS_PER_S + 1.5, "n1")
     (journey,) = live.told
@@ -98,8 +91,7 @@ def test_without_progress_the_clock_decides() -> None:
 
 
 def test_a_node_without_agent_is_not_waited_for() -> None:
-    live = Live()
-    live.add(live.known("n1", 0), live.known("n2", 0))
+    live = telling()
     live.add(asked(), answered(), Notice(time=format_time(T), node="n2", code="agent_gone"))
     live.turn(1.5, "n1")
     (journey,) = live.told
@@ -133,8 +125,7 @@ def test_of_a_herd_each_lookup_is_told_once_or_counted_as_apart(seed: int) -> No
 
 
 def test_a_sighting_that_comes_when_its_request_was_told_is_counted() -> None:
-    live = Live()
-    live.add(live.known("n1", 0), live.known("n2", 0))
+    live = telling()
     live.add(asked())
     live.turn(STALL_NS / NS_PER_S + 1.5, "n1")
     assert len(live.told) == 1
