@@ -194,13 +194,12 @@ def judge(setup: str, body: str, capabilities: bytes) -> Run:
     """What a set-up's lines say, against what boot.c did."""
     stream = AgentStream(setup)
     lines = [line for line in body.split("\n") if line]
-    words = [line for line in lines if not re.fullmatch(r"(?:[0-9a-f]{2})+", line)]
-    if setup == "confined":
-        effective = sum(1 << number for number in capabilities)
-        expected = [f"KDNS-CONFINED {PROFILE} (enforce)", f"KDNS-CapEff:\t{effective:016x}"]
-        assert words[:2] == expected, words
-        words, lines = words[2:], lines[2:]
-    records = stream.feed(bytes.fromhex("".join(line for line in lines if line not in words)))
+    sent = [line for line in lines if re.fullmatch(r"(?:[0-9a-f]{2})+", line)]
+    effective = sum(1 << number for number in capabilities)
+    confinement = [f"KDNS-CONFINED {PROFILE} (enforce)", f"KDNS-CapEff:\t{effective:016x}"]
+    expected = Counter(confinement if setup == "confined" else ())
+    words = differences(expected, Counter(line for line in lines if line not in sent))
+    records = stream.feed(bytes.fromhex("".join(sent)))
     lookups = [record for record in records if record.kind == "lookup"]
     # A packet socket knows no sides: it sees each packet once.
     sides = ("client", "server") if setup != "fallback" else (None,)
