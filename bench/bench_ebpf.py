@@ -24,7 +24,7 @@ from row import Row
 
 from kdns_ebpf import wire
 from kdns_ebpf.agent_stream import AgentStream
-from kdns_ebpf.local import AGENT_FOLDER, own_binary
+from kdns_ebpf.local import AGENT_FOLDER, READ_BYTES, own_binary
 
 PORT = 5399
 SECONDS = 30
@@ -32,6 +32,7 @@ LOOKUPS_PER_S = 50_000
 MESSAGES = 4
 SHORT_SECONDS = 5
 READABLE_PER_S = 30_000  # what one client can read all of
+PAIRS = 3  # of everything and 1 %, in turns: a machine that others use is now slow and now fast
 _NS_PER_MS = 1_000_000
 
 
@@ -54,11 +55,14 @@ def rows() -> Iterator[Row]:
         yield Row("ebpf: memory of the agent", stats.rss_bytes / 1e6, "limit", 10, "MB")
         with_us = Watched(flood, LOOKUPS_PER_S, SHORT_SECONDS).path_us
         yield Row("ebpf: CPU of the DNS path, a lookup", with_us, "without agent", alone_us, "us")
-        everything = Watched(flood, READABLE_PER_S, 2 * SHORT_SECONDS, decode=True)
-        wanted = Watched(flood, READABLE_PER_S, 2 * SHORT_SECONDS, decode=True, percent=1)
-        wanted_ms, everything_ms = wanted.client_s * 1000, everything.client_s * 1000
-        yield Row("ebpf: client's CPU, 1 % wanted", wanted_ms, "2 % of all", everything_ms / 50, "ms")
-        speed = everything.lookups / everything.client_s
+        everything, wanted = [], []
+        for _ in range(PAIRS):
+            everything.append(Watched(flood, READABLE_PER_S, SHORT_SECONDS, decode=True))
+            wanted.append(Watched(flood, READABLE_PER_S, SHORT_SECONDS, decode=True, percent=1))
+        all_s = sum(run.client_s for run in everything)
+        wanted_s = sum(run.client_s for run in wanted)
+        yield Row("ebpf: client's CPU, 1 % wanted", wanted_s * 1000, "2 % of all", all_s * 20, "ms")
+        speed = sum(run.lookups for run in everything) / all_s
         yield Row("ebpf: lookups to JSON", speed, "limit", 50_000)
 
 
@@ -91,7 +95,7 @@ class Watched:
         stream, tail = AgentStream("bench"), b""
         encode = msgspec.json.Encoder().encode
         before_s = time.thread_time()
-        while data := os.read(agent.stdout.fileno(), 1 << 18):
+        while data := os.read(agent.stdout.fileno(), READ_BYTES):
             if decode:
                 for record in stream.feed(data):
                     encode(record)
