@@ -1,10 +1,14 @@
 """Entry point: help pages are printed before anything heavy is imported."""
 
 import sys
+from io import TextIOWrapper
 
 
 def main() -> None:
     """`kubectl-kdns`, `kubectl kdns` and `python -m kubectl_kdns`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            write_alike(stream)
     argv = sys.argv[1:]
     if argv[:1] == ["__complete"]:
         from kubectl_kdns.cli.complete import main as complete
@@ -23,6 +27,15 @@ def main() -> None:
     from kubectl_kdns.cli.app import main as run
 
     sys.exit(run(argv))
+
+
+def write_alike(stream: TextIOWrapper) -> None:
+    """Files and pipes get UTF-8 with "\\n", as from kubectl, whatever the system's code page is; a terminal
+    what it can show."""
+    if stream.isatty():
+        stream.reconfigure(errors="replace")
+    else:
+        stream.reconfigure(encoding="utf-8", errors="replace", newline="\n")
 
 
 if __name__ == "__main__":

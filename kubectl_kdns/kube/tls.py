@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import ssl
 from contextlib import ExitStack
 
@@ -82,13 +83,15 @@ def _show(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
     with ExitStack() as stack:
 
         def file(pem: bytes, path: str) -> str:
-            # OpenSSL reads certificates from files only; this one is ours alone and gone at once.
+            # OpenSSL reads certificates from files only; this one is ours alone and gone at once. On Windows
+            # nobody else can open a NamedTemporaryFile, so it is a file in a folder.
             if not pem:
                 return path
-            temporary = stack.enter_context(tempfile.NamedTemporaryFile(prefix="kdns-"))
-            temporary.write(pem)
-            temporary.flush()
-            return temporary.name
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kdns-"))
+            temporary = os.path.join(folder, "pem")
+            with open(temporary, "wb") as out:
+                out.write(pem)
+            return temporary
 
         def no_password() -> str:
             raise ConfigError("the client key is encrypted", hint="kubectl needs it decrypted as well")

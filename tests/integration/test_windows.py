@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.api_server import ApiServer
+from support.certificates import Authority
 from support.doctor_cluster import DoctorCluster
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,3 +70,16 @@ def test_this_machine_cannot_be_watched() -> None:
     assert done.returncode in (2, 3)
     assert "Traceback" not in done.stderr
     assert "error: " in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl command makes the certificates")
+def test_a_client_certificate_in_kubeconfig(tmp_path: Path) -> None:
+    authority = Authority.make(tmp_path / "ca")
+    pem = dict(zip(("certificate", "key"), authority.issue("jane"), strict=True))
+    user = {f"client-{what}-data": base64.b64encode(path.read_bytes()).decode() for what, path in pem.items()}
+    with ApiServer(tls=authority.server_context("mutual", clients=True)) as server:
+        DoctorCluster().install(server)
+        config = server.kubeconfig(tmp_path / "config", user=user)
+        trust = ("--certificate-authority", str(authority.certificate))
+        done = kdns("doctor", *trust, KUBECONFIG=str(config))
+    assert (done.returncode, done.stderr) == (0, "")

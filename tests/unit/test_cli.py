@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from kubectl_kdns.__main__ import write_alike
 from kubectl_kdns.backend import load_plugin
 from kubectl_kdns.cli import groups
 from kubectl_kdns.cli.app import COMMANDS, main, split_command
@@ -118,6 +120,27 @@ def run_python(code: str, *argv: str) -> subprocess.CompletedProcess[str]:
         text=True,
         env={**os.environ, "KUBECONFIG": "/nonexistent"},
     )
+
+
+def test_what_is_not_for_a_terminal_is_utf8_whatever_the_code_page() -> None:
+    command = [sys.executable, "-m", "kubectl_kdns", "demo"]
+    env = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, capture_output=True, env=env, check=True)
+    assert "µs" in done.stdout.decode()
+    assert "µs" in done.stderr.decode()  # the summary
+
+
+class Screen(io.BytesIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_what_it_can_show() -> None:
+    screen = Screen()
+    stream = io.TextIOWrapper(screen, encoding="cp1252")
+    write_alike(stream)
+    print("603µs → x", file=stream, flush=True)
+    assert screen.getvalue().split() == [b"603\xb5s", b"?", b"x"]
 
 
 def test_help_imports_nothing_but_the_page() -> None:

@@ -6,6 +6,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 
 ABSENT_MODULES = {"fcntl", "termios", "tty", "pty", "pwd", "grp", "resource", "syslog", "readline", "crypt"}
 ABSENT = {
@@ -24,12 +25,20 @@ def _socketpair(*_: object) -> tuple[socket.socket, socket.socket]:
     return one, other
 
 
+def _temporary_file(**options):  # type: ignore[no-untyped-def]
+    """Nobody else can open it."""
+    file = _NAMED_TEMPORARY_FILE(delete=False, **options)
+    os.unlink(file.name)
+    return file
+
+
 class _Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, fullname, *_):  # type: ignore[no-untyped-def]
         if fullname in ABSENT_MODULES:
             raise ModuleNotFoundError(f"No module named {fullname!r} (as on Windows)", name=fullname)
 
 
+_NAMED_TEMPORARY_FILE, tempfile.NamedTemporaryFile = tempfile.NamedTemporaryFile, _temporary_file
 for module, names in ABSENT.items():
     for name in names:
         if hasattr(module, name):
