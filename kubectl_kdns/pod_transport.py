@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import time
 from collections.abc import Sequence
 
@@ -12,6 +10,25 @@ from kubectl_kdns.errors import BackendError
 from kubectl_kdns.resolver import Question, Reply, reply_of
 
 SLOTS = 64
+LINUX_ERRORS = {
+    1: "operation not permitted",
+    13: "permission denied",
+    22: "invalid argument",
+    24: "too many open files",
+    32: "broken pipe",
+    90: "message too long",
+    97: "address family not supported by protocol",
+    99: "cannot assign requested address",
+    100: "network is down",
+    101: "network is unreachable",
+    104: "connection reset by peer",
+    105: "no buffer space available",
+    110: "connection timed out",
+    111: "connection refused",
+    112: "host is down",
+    113: "no route to host",
+}
+"""An agent's numbers are those of Linux (asm-generic/errno.h); macOS and Windows have others for them."""
 
 
 class PodTransport:
@@ -45,11 +62,7 @@ class PodTransport:
                 if replies[i] is not None or slots[i] != slot:
                     continue
                 if error:
-                    replies[i] = Reply(problem=_error_text(error))
+                    replies[i] = Reply(problem=LINUX_ERRORS.get(error, f"error {error}"))
                 elif message[:2] == question.id.to_bytes(2, "big"):
                     replies[i] = reply_of(message)
         return [reply or Reply(problem="timed out") for reply in replies]
-
-
-def _error_text(number: int) -> str:
-    return os.strerror(number).lower() if number in errno.errorcode else f"error {number}"

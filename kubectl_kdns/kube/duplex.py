@@ -12,7 +12,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 
 from kubectl_kdns.kube.transport import Answer, shut_down
-from kubectl_kdns.kube.waiting import READABLE, WRITABLE, wait
+from kubectl_kdns.kube.waiting import LOOK_S, READABLE, WRITABLE, wait
 
 _CROSSED_WAIT_S = 0.1
 """TLS may have to write in order to read, or the other way round; another thread may have done so by then."""
@@ -27,7 +27,7 @@ class Duplex:
         tls = isinstance(answer.sock, ssl.SSLSocket)
         self._inside: AbstractContextManager[object] = threading.Lock() if tls else nullcontext()
         self._receiving, self._sending = threading.Lock(), threading.Lock()
-        self._closed = False
+        self._closing = self._closed = False
 
     def receive(self, n: int, timeout_s: float | None) -> bytes:
         """Up to `n` bytes as soon as there are any; b"" is the end. TimeoutError after so much silence."""
@@ -71,6 +71,7 @@ class Duplex:
                 pass  # it was a courtesy
             finally:
                 self._sending.release()
+        self._closing = True
         shut_down(self._socket)
         # The descriptor's number may be given to another file at once: nobody may still be waiting on it.
         with self._receiving, self._sending:
@@ -83,6 +84,13 @@ class Duplex:
             raise ConnectionAbortedError("closed")
 
     def _wait(self, event: int, deadline_s: float | None, *, give_up: bool = True) -> None:
-        wait_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-        if not wait(self._socket, event, wait_s) and give_up:
+        while True:
+            left_s = float("inf") if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            if wait(self._socket, event, min(left_s, LOOK_S)):
+                return
+            if self._closing:
+                raise ConnectionAbortedError("closed")
+            if left_s <= LOOK_S:
+                break
+        if give_up:
             raise TimeoutError("nothing came")

@@ -164,7 +164,7 @@ def _read_file(path: Path) -> Kubeconfig:
         content = path.read_bytes()
     except OSError as error:
         raise ConfigError(
-            f"cannot read the kubeconfig file {str(path)!r}",
+            f"cannot read the kubeconfig file '{path}'",
             cause=error.strerror or str(error),
             hint="--kubeconfig FILE, or export KUBECONFIG=FILE",
         ) from error
@@ -173,7 +173,7 @@ def _read_file(path: Path) -> Kubeconfig:
 
 def _unreadable(path: Path, cause: str) -> ConfigError:
     return ConfigError(
-        f"the kubeconfig file {str(path)!r} is not valid",
+        f"the kubeconfig file '{path}' is not valid",
         cause=safe_text(cause),
         hint=f"kubectl config view --kubeconfig {path}",
     )

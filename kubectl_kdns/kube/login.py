@@ -82,8 +82,8 @@ class TokenFileLogin:
             if self._credential.authorization:
                 return  # the old one may still be good, and says so better than we could
             cause = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise ConfigError(f"cannot read the token file {self._path!r}", cause=cause or "") from error
-        self._credential = Credential(bearer(token, f"token file {self._path!r}"), self._certificate)
+            raise ConfigError(f"cannot read the token file '{self._path}'", cause=cause or "") from error
+        self._credential = Credential(bearer(token, f"token file '{self._path}'"), self._certificate)
 
 
 class PackageLogin:

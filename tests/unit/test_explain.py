@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import errno
+import os
+import sys
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from kubectl_kdns.directory import Directory, Pod
 from kubectl_kdns.endpoints import Node
 from kubectl_kdns.errors import BackendError, UsageError
 from kubectl_kdns.model import Client, Process, Workload
-from kubectl_kdns.pod_transport import PodTransport
+from kubectl_kdns.pod_transport import LINUX_ERRORS, PodTransport
 from kubectl_kdns.resolver import Reply, question
 from kubectl_kdns.target import dns_nodes, find_target
 
@@ -101,7 +102,7 @@ NXDOMAIN = bytes.fromhex("8183 0000 0000 0000 0000".replace(" ", ""))
 
 def test_a_socket_a_server_and_what_came_back_by_its_id() -> None:
     asked: set[tuple[str, str, int]] = set()
-    pipe = Pipe(NXDOMAIN, None, errno.ECONNREFUSED, NXDOMAIN)
+    pipe = Pipe(NXDOMAIN, None, 111, NXDOMAIN)
     transport = PodTransport(pipe, asked)
     first = [question("a.test", type_, id_, "10.0.0.1") for type_, id_ in (("A", 1), ("AAAA", 2))]
     assert transport.exchange(first, 0.01) == [
@@ -116,6 +117,11 @@ def test_a_socket_a_server_and_what_came_back_by_its_id() -> None:
         (2, True),
     ]
     assert asked == {("a.test", "A", 1), ("a.test", "AAAA", 2), ("a.test", "A", 3), ("a.test", "A", 4)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="compares them with this Linux's own")
+def test_an_agents_errors_have_linux_names() -> None:
+    assert {number: os.strerror(number).lower() for number in LINUX_ERRORS} == LINUX_ERRORS
 
 
 def test_an_answer_to_another_question_is_none() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_kdns.errors import ClusterError
+from kubectl_kdns.kube import duplex
 from kubectl_kdns.kube import websocket as module
 from kubectl_kdns.kube.websocket import Handshake, ProtocolError, WebSocket
 from support.websocket_server import BINARY, CLOSE, CONT, PING, PONG, WebSocketPeer, frame
@@ -203,6 +204,12 @@ def test_close_wakes_the_reader_and_the_writer() -> None:
         for thread in threads:
             thread.join(10)
         assert ended == [None, None]
+
+
+def test_close_wakes_where_the_system_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplex, "shut_down", lambda _: None)  # as Windows' select takes it
+    monkeypatch.setattr(duplex, "LOOK_S", 0.01)
+    test_close_wakes_the_reader_and_the_writer()
 
 
 def test_close_before_the_request() -> None:
