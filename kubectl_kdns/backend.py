@@ -253,7 +253,7 @@ def load_plugin() -> dict[str, Any]:
     for path in (here / "plugin.yaml", here.parent / "plugin.yaml"):
         if path.is_file():
             loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-            data: dict[str, Any] = yaml.load(path.read_text(), Loader=loader)
+            data: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
             return data
     raise FileNotFoundError(f"plugin.yaml is neither in {here} nor above it: the installation is damaged")
 

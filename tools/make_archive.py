@@ -57,7 +57,7 @@ def main() -> int:
         # Beside it, too: what is in an archive should be known before it is unpacked.
         shutil.copy(folder / SBOM, OUT / f"{name}.cdx.json")
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    Path(f"{archive}.sha256").write_text(f"{digest}  {archive.name}\n")
+    Path(f"{archive}.sha256").write_text(f"{digest}  {archive.name}\n", encoding="utf-8", newline="\n")
     size = archive.stat().st_size
     print(f"{archive.relative_to(ROOT)}: {size:,} bytes, sha256 {digest}")
     if size > MAX_BYTES:
@@ -67,7 +67,7 @@ def main() -> int:
 
 def backends() -> list[str]:
     """The modules that plugin.yaml names."""
-    plugin = yaml.safe_load((ROOT / "plugin.yaml").read_text())
+    plugin = yaml.safe_load((ROOT / "plugin.yaml").read_text(encoding="utf-8"))
     return [info["module"] for info in plugin["backends"].values()]
 
 
@@ -129,7 +129,7 @@ def add_notices(folder: Path) -> None:
                 "purl": f"pkg:pypi/{distribution.name.lower()}@{distribution.version}",
             }
         )
-    (folder / "NOTICES.txt").write_text("\n".join(notices))
+    (folder / "NOTICES.txt").write_text("\n".join(notices), encoding="utf-8", newline="\n")
     bom = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
@@ -137,7 +137,7 @@ def add_notices(folder: Path) -> None:
         "metadata": {"component": {"type": "application", "name": "kubectl-kdns", "version": __version__}},
         "components": components,
     }
-    (folder / SBOM).write_text(json.dumps(bom, indent=1) + "\n")
+    (folder / SBOM).write_text(json.dumps(bom, indent=1) + "\n", encoding="utf-8", newline="\n")
 
 
 def bundled() -> list[metadata.Distribution]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -51,10 +52,6 @@ def main(argv: Sequence[str]) -> int:
         return _run(list(argv))
     except KeyboardInterrupt as error:
         return 128 + (error.args[0] if error.args else signal.SIGINT)
-    except BrokenPipeError:
-        # Whoever read our output has gone; that is an orderly end. Nothing more may be written to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KdnsError as error:
         if os.environ.get("KDNS_DEBUG") == "1":
             raise
@@ -63,6 +60,10 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {text}", file=sys.stderr)
         return error.exit_status
     except Exception as error:
+        if nobody_reads(error):
+            # That is an orderly end. Nothing more may be written to it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         if os.environ.get("KDNS_DEBUG") == "1":
             raise
         kind = type(error).__name__
@@ -72,6 +73,13 @@ def main(argv: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return 3
+
+
+def nobody_reads(error: Exception) -> bool:
+    """Whether whoever read our output has gone: of such a pipe Windows says EINVAL, which names no file."""
+    if isinstance(error, OSError) and os.name == "nt":
+        return error.errno in (errno.EPIPE, errno.EINVAL) and error.filename is None
+    return isinstance(error, BrokenPipeError)
 
 
 def calm_collector() -> None:

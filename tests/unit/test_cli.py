@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
 
 from kubectl_kdns.__main__ import write_alike
 from kubectl_kdns.backend import load_plugin
-from kubectl_kdns.cli import groups
+from kubectl_kdns.cli import app, groups
 from kubectl_kdns.cli.app import COMMANDS, main, split_command
 from kubectl_kdns.cli.options import comma_list, duration_ns, moment_ns
 from kubectl_kdns.errors import UsageError
@@ -128,6 +130,24 @@ def test_what_is_not_for_a_terminal_is_utf8_whatever_the_code_page() -> None:
     done = subprocess.run(command, capture_output=True, env=env, check=True)
     assert "µs" in done.stdout.decode()
     assert "µs" in done.stderr.decode()  # the summary
+
+
+@pytest.mark.parametrize(
+    ("system", "error", "expected"),
+    [
+        ("posix", BrokenPipeError(errno.EPIPE, "Broken pipe"), True),
+        ("posix", OSError(errno.EINVAL, "Invalid argument"), False),
+        ("nt", BrokenPipeError(errno.EPIPE, "Broken pipe"), True),
+        ("nt", OSError(errno.EINVAL, "Invalid argument"), True),  # seen: `kubectl kdns demo | head -2`
+        ("nt", OSError(errno.EINVAL, "Invalid argument", "a?b"), False),
+        ("nt", ValueError("x"), False),
+    ],
+)
+def test_whether_somebody_reads(
+    monkeypatch: pytest.MonkeyPatch, system: str, error: Exception, *, expected: bool
+) -> None:
+    monkeypatch.setattr(app, "os", SimpleNamespace(name=system))
+    assert app.nobody_reads(error) is expected
 
 
 class Screen(io.BytesIO):
