@@ -53,10 +53,11 @@ compdef _kubectl_kdns kubectl-kdns
     "powershell": """Register-ArgumentCompleter -Native -CommandName kubectl-kdns -ScriptBlock {
     param($word, $ast, $position)
     $words = @($ast.CommandElements | Select-Object -Skip 1 | ForEach-Object { $_.ToString() })
-    if ($word -eq '') { $words += '' }
+    # Before 7.3 PowerShell leaves an empty argument out.
+    if ($word -eq '') { $words += $(if ($PSVersionTable.PSVersion -lt [version]'7.3') { '""' } else { '' }) }
     kubectl-kdns __complete @words 2>$null | Where-Object { $_ -notmatch '^:\\d+$' } | ForEach-Object {
         $text, $meaning = $_ -split "`t", 2
-        [System.Management.Automation.CompletionResult]::new($text, $text, 'ParameterValue', ($meaning ?? $text))
+        [System.Management.Automation.CompletionResult]::new($text, $text, 'ParameterValue', $(if ($meaning) { $meaning } else { $text }))
     }
 }
 """,
@@ -86,6 +87,12 @@ def run(options: CompletionOptions) -> None:
     if options.what != "install":
         sys.stdout.write(SCRIPTS[options.what])
         return
+    if sys.platform == "win32":
+        # By its source (1.34) it takes `kdns.exe` for the name of the command, and asks nobody about `kdns`.
+        raise UsageError(
+            "kubectl for Windows does not complete plugins",
+            hint="kubectl kdns completion powershell (for kubectl-kdns typed with a dash)",
+        )
     folder = Path(options.dir).expanduser() if options.dir else _own_folder()
     path = folder / PROGRAM
     try:

@@ -8,9 +8,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from kubectl_kdns.cli import completion
+from kubectl_kdns.errors import UsageError
 from support.api_server import ApiServer, Reply
 
 CONFIGS: dict[int, Path] = {}
@@ -139,6 +142,12 @@ def test_the_shim_for_kubectl(tmp_path: Path) -> None:
         [shim, "trace", "--backend", "h"], capture_output=True, text=True, env={"PATH": path}
     )
     assert found.stdout == "hubble\n:4\n"
+
+
+def test_kubectl_for_windows_asks_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completion, "sys", SimpleNamespace(platform="win32"))
+    with pytest.raises(UsageError, match="kubectl for Windows does not complete plugins"):
+        completion.run(completion.CompletionOptions(what="install"))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
