@@ -8,10 +8,11 @@ from msgspec import UNSET
 
 from kubectl_kdns.backend import ServerPod
 from kubectl_kdns.dns.names import safe_text
-from kubectl_kdns.journeys import all_addresses, base_name, conclusion_of, deciding
 from kubectl_kdns.legs import FINAL
 from kubectl_kdns.model import Attempt, Journey, JourneyHop, Server
+from kubectl_kdns.outcome import all_addresses, conclusion_of, deciding
 from kubectl_kdns.resolver import Reply, Tried
+from kubectl_kdns.search_list import base_name
 from kubectl_kdns.target import Target
 from kubectl_kdns.times import format_time, ms
 

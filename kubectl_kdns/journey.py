@@ -35,7 +35,7 @@ from kubectl_kdns.legs import (
     same,
     server_of,
 )
-from kubectl_kdns.model import SERVERS, Lookup, Maybe, Record
+from kubectl_kdns.model import SERVERS, Lookup, Record
 from kubectl_kdns.timeline import Timelines
 from kubectl_kdns.times import NS_PER_S, parse_time
 
@@ -44,8 +44,6 @@ MAX_LEGS = 50_000
 Key = TypeVar("Key")
 Place = tuple[str, Question]
 """Who asks, or who answers, and what."""
-Bucket = tuple[Maybe[str], str]
-"""The client's address, and the first label of what it asked."""
 
 
 class Joiner:

@@ -32,6 +32,8 @@ FINAL = ("NOERROR", "NXDOMAIN")
 Question = tuple[Maybe[str], Maybe[str]]
 Socket = tuple[Maybe[str], Maybe[int], Maybe[str], Question]
 """The asker's address and port, the transport, and what is asked there."""
+Bucket = tuple[Maybe[str], str]
+"""The client's address, and the first label of what it asked."""
 SeenAs = tuple[str, Question, int]
 """What of a lookup stays the same when its client is translated: server, question, message id."""
 
@@ -61,7 +63,7 @@ class Leg(Struct, eq=False, gc=False):
     asker: str
     server: str
     is_request: bool
-    bucket: tuple[Maybe[str], str]
+    bucket: Bucket
     socket: Socket
     id: int | None
     views: list[Lookup] = []

@@ -8,13 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubectl_kdns.backend import BackendInfo, Probe, backend_infos, find_backend, load_backend
-from kubectl_kdns.cli.groups import (
-    ConnectionOptions,
-    CorednsOptions,
-    EbpfOptions,
-    HubbleOptions,
-    InputOptions,
-)
+from kubectl_kdns.cli.backend_groups import CorednsOptions, EbpfOptions, HubbleOptions
+from kubectl_kdns.cli.groups import ConnectionOptions, InputOptions
 from kubectl_kdns.cli.options import Options, command, flag
 from kubectl_kdns.cli.stream import backend_options, connection_flags
 from kubectl_kdns.dns.names import safe_text

@@ -6,11 +6,10 @@ import time
 
 from msgspec.structs import replace
 
+from kubectl_kdns.cli.backend_groups import CorednsOptions, HubbleOptions
 from kubectl_kdns.cli.change import refuse_without, temporary_change, terminal_to_ask
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
-    CorednsOptions,
-    HubbleOptions,
     InputOptions,
     OutputOptions,
     SelectionOptions,

@@ -5,13 +5,8 @@ from __future__ import annotations
 import sys
 
 from kubectl_kdns.cli.app import Exit
-from kubectl_kdns.cli.groups import (
-    ConnectionOptions,
-    CorednsOptions,
-    EbpfOptions,
-    HubbleOptions,
-    InputOptions,
-)
+from kubectl_kdns.cli.backend_groups import CorednsOptions, EbpfOptions, HubbleOptions
+from kubectl_kdns.cli.groups import ConnectionOptions, InputOptions
 from kubectl_kdns.cli.options import Options, comma_list, command, flag
 from kubectl_kdns.cli.stream import backend_options, connection_flags
 from kubectl_kdns.errors import UsageError, did_you_mean

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 from kubectl_kdns.cli.app import Exit
-from kubectl_kdns.cli.groups import ConnectionOptions, EbpfOptions, InputOptions, OutputOptions
+from kubectl_kdns.cli.backend_groups import EbpfOptions
+from kubectl_kdns.cli.groups import ConnectionOptions, InputOptions, OutputOptions
 from kubectl_kdns.cli.options import Options, comma_list, command, duration_ns, flag
 from kubectl_kdns.cli.stream import backend_options, connection_flags, printer_options
 from kubectl_kdns.errors import UsageError

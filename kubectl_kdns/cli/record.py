@@ -7,11 +7,9 @@ import sys
 
 from msgspec.structs import replace
 
+from kubectl_kdns.cli.backend_groups import CorednsOptions, EbpfOptions, HubbleOptions
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
-    CorednsOptions,
-    EbpfOptions,
-    HubbleOptions,
     InputOptions,
     OutputOptions,
     SelectionOptions,

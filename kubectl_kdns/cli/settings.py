@@ -137,13 +137,13 @@ def _declared(command: str) -> Iterator[tuple[type[Options], str, Flag]]:
 
 
 def _may_be_set(group: type, name: str) -> bool:
-    from kubectl_kdns.cli import groups
+    from kubectl_kdns.cli import backend_groups, groups
 
     general = (
         groups.ConnectionOptions,
-        groups.CorednsOptions,
-        groups.HubbleOptions,
-        groups.EbpfOptions,
+        backend_groups.CorednsOptions,
+        backend_groups.HubbleOptions,
+        backend_groups.EbpfOptions,
         groups.OutputOptions,
     )
     if name in REFUSED and name not in SECRETS:

@@ -9,11 +9,9 @@ from typing import Any
 from msgspec import Struct
 
 from kubectl_kdns.cli.app import Exit
+from kubectl_kdns.cli.backend_groups import CorednsOptions, EbpfOptions, HubbleOptions
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
-    CorednsOptions,
-    EbpfOptions,
-    HubbleOptions,
     InputOptions,
     OutputOptions,
     SelectionOptions,

@@ -6,12 +6,10 @@ import time
 
 from msgspec.structs import replace
 
+from kubectl_kdns.cli.backend_groups import CorednsOptions, EbpfOptions, HubbleOptions
 from kubectl_kdns.cli.change import terminal_to_ask
 from kubectl_kdns.cli.groups import (
     ConnectionOptions,
-    CorednsOptions,
-    EbpfOptions,
-    HubbleOptions,
     InputOptions,
     OutputOptions,
     SelectionOptions,
