@@ -10,10 +10,12 @@ import gzip
 import io
 import os
 import select
+import socket
 import stat
 import sys
+import threading
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -27,6 +29,8 @@ HEAD_BYTES = 65536
 ENOUGH_BYTES = 24  # a pcap file's header, which `tcpdump -U` writes to a pipe before the first packet
 GZIP_MAGIC = b"\x1f\x8b"
 STDIN_NAME = "standard input"
+PIPES_CAN_BE_AWAITED = os.name == "posix"
+"""Windows' select takes sockets only."""
 
 
 @dataclass(frozen=True)
@@ -183,35 +187,55 @@ class _Interruptible(_Layer):
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)  # type: ignore[arg-type]  # only readinto and close are called
         self._file = file
-        self._fd = _slow_descriptor(file)
-        self._wake: tuple[int, int] | None = os.pipe() if self._fd >= 0 else None
+        fd = _slow_descriptor(file)
+        self._wake: tuple[socket.socket, socket.socket] | None = socket.socketpair() if fd >= 0 else None
+        self._source: int | socket.socket = fd
+        self._read: Callable[[int], bytes] = lambda n: os.read(fd, n)
+        if self._wake and not PIPES_CAN_BE_AWAITED:
+            self._source = copied = _copied(fd)
+            self._read = copied.recv
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         if self._wake is None:
             return self._file.readinto(buffer) or 0  # type: ignore[attr-defined]
-        ready, _, _ = select.select([self._fd, self._wake[0]], [], [])
+        ready, _, _ = select.select([self._source, self._wake[0]], [], [])
         if self._wake[0] in ready:
             return 0
         target = memoryview(buffer).cast("B")
-        data = os.read(self._fd, len(target))
+        data = self._read(len(target))
         target[: len(data)] = data
         return len(data)
 
     def idle(self, timeout_s: float) -> bool:
         if self._wake is None or self.closed:
             return False
-        return not select.select([self._fd, self._wake[0]], [], [], timeout_s)[0]
+        return not select.select([self._source, self._wake[0]], [], [], timeout_s)[0]
 
     def interrupt(self) -> None:
         if self._wake is not None:
             with suppress(OSError):
-                os.write(self._wake[1], b"x")
+                self._wake[1].send(b"x")
 
     def close(self) -> None:
         if not self.closed:
             super().close()
-            for fd in self._wake or ():
-                os.close(fd)
+            for end in self._wake or ():
+                end.close()
+            if isinstance(self._source, socket.socket):
+                self._source.close()
+
+
+def _copied(fd: int) -> socket.socket:
+    """What comes through the descriptor, by a socket."""
+    ours, theirs = socket.socketpair()
+
+    def copy() -> None:
+        with theirs, suppress(OSError):  # nobody reads it any more
+            while data := os.read(fd, HEAD_BYTES):
+                theirs.sendall(data)
+
+    threading.Thread(target=copy, name="copy-input", daemon=True).start()
+    return ours
 
 
 def _slow_descriptor(file: BinaryIO) -> int:

@@ -13,6 +13,7 @@ from typing import BinaryIO
 import pytest
 
 from kdns_replay import BACKEND
+from kubectl_kdns import inputs
 from kubectl_kdns.backend import Plan, Scope
 from kubectl_kdns.errors import InputError
 from kubectl_kdns.inputs import HEAD_BYTES, STDIN_NAME, open_inputs
@@ -24,9 +25,12 @@ CAPTURE = pcap(PACKETS)
 WAIT_S = 10
 
 
-@pytest.fixture
-def pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """What is read and what is written; both are closed in the end."""
+@pytest.fixture(params=[True, False], ids=["awaited", "copied"])
+def pipe(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """What is read and what is written; both are closed in the end. As on POSIX, and as on Windows."""
+    monkeypatch.setattr(inputs, "PIPES_CAN_BE_AWAITED", request.param)
     read, write = os.pipe()
     with os.fdopen(read, "rb") as reader, os.fdopen(write, "wb", buffering=0) as writer:
         yield reader, writer
