@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install check format test e2e bench docs proto matrix kernels agent archive krew smoke site dist clean
+.PHONY: help demo install check format test e2e bench docs proto matrix kernels windows agent archive krew smoke site dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ matrix: $(STAMP) ## the tests with the lowest and newest dependencies, on every 
 
 kernels: $(STAMP) ## boot Debian's kernels in qemu and count what the agent sees (by hand: minutes)
 	$(BIN)/python tools/kernels.py
+
+windows: $(STAMP) ## tests, archive and program under Python for Windows, in Wine (by hand: minutes)
+	$(BIN)/python tools/windows.py
 
 agent: $(STAMP) ## build the eBPF agent for both architectures
 	$(BIN)/python tools/build_agent.py

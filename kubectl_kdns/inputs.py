@@ -65,12 +65,12 @@ def _open(name: str, path: str, stdin: BinaryIO | None) -> Input:
     except FileNotFoundError:
         where = os.path.dirname(path) or "."
         raise InputError(f"cannot read {name}", cause="there is no such file", hint=f"ls {where}") from None
-    except IsADirectoryError:
-        raise InputError(
-            f"cannot read {name}", cause="it is a directory", hint=f"--from {name}/FILE"
-        ) from None
-    except PermissionError:
-        raise InputError(f"cannot read {name}", cause="permission denied", hint=f"ls -l {name}") from None
+    except (IsADirectoryError, PermissionError):
+        if os.path.isdir(path):  # of which Windows says that the permission is denied
+            cause, hint = "it is a directory", f"--from {name}/FILE"
+        else:
+            cause, hint = "permission denied", f"ls -l {name}"
+        raise InputError(f"cannot read {name}", cause=cause, hint=hint) from None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {name}", cause=str(error)) from None
     raw: io.RawIOBase = _Interruptible(file)
@@ -217,12 +217,15 @@ class _Interruptible(_Layer):
                 self._wake[1].send(b"x")
 
     def close(self) -> None:
-        if not self.closed:
+        if self.closed:
+            return
+        if isinstance(self._source, socket.socket):
+            io.RawIOBase.close(self)  # Windows would wait for the thread that reads the file below
+            self._source.close()
+        else:
             super().close()
-            for end in self._wake or ():
-                end.close()
-            if isinstance(self._source, socket.socket):
-                self._source.close()
+        for end in self._wake or ():
+            end.close()
 
 
 def _copied(fd: int) -> socket.socket:

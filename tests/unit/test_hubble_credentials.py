@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import ssl
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def test_secrets_need_the_right_and_a_cluster() -> None:
 
 def write(folder: Path, **files: str) -> HubbleOptions:
     for name, content in files.items():
-        (folder / name).write_text(content)
+        (folder / name).write_text(content, newline="\n")
     return HubbleOptions(**{name: str(folder / name) for name in files})
 
 
@@ -106,13 +107,13 @@ def test_files(tmp_path: Path) -> None:
     assert (found.ca_pem.decode(), found.certificate_pem.decode(), found.key_pem.decode()) == tuple(
         files.values()
     )
-    assert found.trusts == f"--hubble-tls-ca {tmp_path}/ca_file"
+    assert found.trusts == f"--hubble-tls-ca {tmp_path / 'ca_file'}"
 
 
 def test_files_win_over_secrets(tmp_path: Path) -> None:
     cluster = ObjectCluster()
     cluster.secrets["a/b"] = FULL
-    (tmp_path / "ca").write_text(PEM.format("own"))
+    (tmp_path / "ca").write_text(PEM.format("own"), newline="\n")
     found = read(cluster, HubbleOptions(from_secret="a/b", ca_file=str(tmp_path / "ca")))
     assert found.ca_pem.decode() == PEM.format("own")
     assert found.certificate_pem.decode() == PEM.format("client")
@@ -121,21 +122,21 @@ def test_files_win_over_secrets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({"ca_file": KEY}, "--hubble-tls-ca {}/ca_file: there is no certificate in PEM form in it"),
+        ({"ca_file": KEY}, "--hubble-tls-ca {}ca_file: there is no certificate in PEM form in it"),
         (
             {"certificate_file": PEM, "key_file": PEM},
-            "--hubble-tls-key {}/key_file: there is no key in PEM form in it",
+            "--hubble-tls-key {}key_file: there is no key in PEM form in it",
         ),
         (
             {"certificate_file": PEM, "key_file": KEY.replace("PRIVATE", "ENCRYPTED PRIVATE")},
-            "--hubble-tls-key {}/key_file: the key is encrypted",
+            "--hubble-tls-key {}key_file: the key is encrypted",
         ),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, files: dict[str, str], says: str) -> None:
     with pytest.raises(UsageError) as caught:
         read(None, write(tmp_path, **files))
-    assert caught.value.what == says.format(tmp_path)
+    assert caught.value.what == says.format(f"{tmp_path}{os.sep}")
     assert caught.value.hint
 
 

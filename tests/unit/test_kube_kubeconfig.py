@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,7 @@ def test_files_of_the_variable_are_merged_and_missing_ones_skipped(tmp_path: Pat
         **{"current-context": "second"},
     )
     missing = tmp_path / "missing"
-    names = f"{missing}::{first}:{second}:{first}"
+    names = os.pathsep.join(map(str, (missing, "", first, second, first)))
     config = kubeconfig.read("", {"KUBECONFIG": names}, tmp_path)
     assert {name: entry.server for name, entry in config.clusters.items()} == {
         "x": "https://first",
@@ -321,7 +322,7 @@ def test_user_flags_win(flags: dict[str, Any], expected: dict[str, Any]) -> None
         ({"cluster": "lob"}, FULL, "there is no cluster 'lob'", 'did you mean "lab"?'),
         ({"user": "jan"}, FULL, "there is no user 'jan'", 'did you mean "jane"?'),
         ({}, FULL.replace("current-context: prod", ""), "has no current context", "use-context lab"),
-        ({}, "", "no cluster is configured in /home/jane/.kube/config", "--kubeconfig FILE"),
+        ({}, "", f"no cluster is configured in {HERE}", "--kubeconfig FILE"),
         ({"server": "ftp://x"}, FULL, "'ftp://x' of cluster 'prod' is not a URL", "https://HOST:6443"),
         ({"server": "https://"}, FULL, "is not a URL", "https://HOST:6443"),
         ({"server": "https://a b"}, FULL, "is not a URL", "https://HOST:6443"),

@@ -24,7 +24,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The text of each page."""
     out = tmp_path_factory.mktemp("site") / "docs"
     make_site.assemble(out)
-    return {str(path.relative_to(out)): path.read_text() for path in out.rglob("*.md")}
+    return {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*.md")}
 
 
 def leaves(nav: Any) -> Iterator[str]:
