@@ -1,7 +1,7 @@
 """Runs kdns under Python for Windows in Wine (`make windows`): tests, the archive, and the program in that.
 
 Python for Windows is inside a Go module (python-build-standalone, packed by go-embed-python), wheels are
-PyPI's. Needs go and wine64 (Debian: wine64, no 32 bit part), no display. By hand, not in CI: 15 minutes. Wine
+PyPI's. Needs go and wine64 (Debian: wine64, no 32 bit part), no display. By hand, not in CI: 5 minutes. Wine
 is not Windows: it has no console here, no symbolic links, and no DLL that rpds and pydantic ask for; what is
 left out for that is in LEFT_OUT. Everything is below build/windows; `run ARGUMENT...` runs kdns there.
 
@@ -30,7 +30,7 @@ FILES = "python/internal/data/windows-amd64"
 NEEDS = ("pyinstaller==6.22.*", "pefile", "pywin32-ctypes", "colorama")
 TESTS_NEED = ("pytest", "hypothesis", "cel-expr-python")
 WINE = next((path for path in ("/usr/lib/wine/wine64", "/usr/bin/wine64") if os.path.exists(path)), "")
-INTEGRATION = ("windows", "replay_files", "replay_inputs")
+INTEGRATION = ("windows", "kube_exec_plugin", "replay_files", "replay_inputs")
 LEFT_OUT = {
     "tests/unit/test_ebpf_agent.py": "the agent is for Linux",
     "tests/unit/test_schema.py": "jsonschema needs rpds",
@@ -39,6 +39,9 @@ LEFT_OUT = {
     "tests/unit/test_hubble_credentials.py::test_a_machine_without_authorities": "the same",
     "tests/unit/test_kube_kubeconfig.py::test_every_part_of_a_file": "paths of POSIX",
     "tests/unit/test_kube_kubeconfig.py::test_an_explicit_file_must_be_readable": "it says otherwise",
+    "tests/integration/test_kube_exec_plugin.py::test_messages_are_shown_as_they_come_and_made_safe": "CRLF",
+    "tests/integration/test_kube_exec_plugin.py::test_a_plugin_that_is_not_there": "an error in POSIX' words",
+    "tests/integration/test_kube_exec_plugin.py::test_over_the_wire": "a script with #!",
     "tests/integration/test_replay_inputs.py::test_what_cannot_be_read": "errors in POSIX' words",
     "tests/integration/test_replay_inputs.py::test_an_error_leaves_nothing_open": "looks into /proc",
 }

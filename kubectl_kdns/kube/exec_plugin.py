@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import codecs
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -104,9 +105,14 @@ class ExecLogin:
             **{variable.name: variable.value for variable in plugin.env},
             "KUBERNETES_EXEC_INFO": msgspec.json.encode(self._info(interactive)).decode(),
         }
+        command = plugin.command
+        if (
+            os.name == "nt"
+        ):  # where the system finds programs by their name only, and kubectl batch files, too
+            command = shutil.which(command) or command
         try:
             process = subprocess.Popen(
-                [plugin.command, *plugin.args],
+                [command, *plugin.args],
                 env=env,
                 stdin=None if interactive else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,19 @@ def test_a_token_is_kept_until_it_expires(tmp_path: Path) -> None:
     plugin.now_ns = 100
     plugin.login.current()
     assert plugin.count() == 2
+
+
+def test_it_is_found_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = Plugin(tmp_path, credential(token="t"), command="log-in", args=("--quiet",))
+    command = f'"{sys.executable}" "{tmp_path / "plugin.py"}"'
+    if os.name == "nt":
+        (tmp_path / "log-in.cmd").write_text(f"@{command} %*\n")
+    else:
+        (tmp_path / "log-in").write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        (tmp_path / "log-in").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert plugin.login.current() == Credential("Bearer t")
+    assert plugin.count() == 1
 
 
 def test_a_rejected_token_is_asked_for_again(tmp_path: Path) -> None:
