@@ -34,6 +34,10 @@ def write_alike(stream: TextIOWrapper) -> None:
     what it can show."""
     if stream.isatty():
         stream.reconfigure(errors="replace")
+        if sys.platform == "win32":
+            from kubectl_kdns.cli.windows_console import take_escapes
+
+            take_escapes(stream.fileno())
     else:
         stream.reconfigure(encoding="utf-8", errors="replace", newline="\n")
 

@@ -2,7 +2,7 @@
 
 Python for Windows is inside a Go module (python-build-standalone, packed by go-embed-python), wheels are
 PyPI's. Needs go and wine64 (Debian: wine64, no 32 bit part), no display. By hand, not in CI: 5 minutes. Wine
-is not Windows: it has no console here, no symbolic links, and no DLL that rpds and pydantic ask for; what is
+is not Windows: it has no symbolic links, no PowerShell, and no DLL that rpds and pydantic ask for; what is
 left out for that is in LEFT_OUT. Everything is below build/windows; `run ARGUMENT...` runs kdns there.
 
     tools/windows.py [run ARGUMENT...]
