@@ -31,6 +31,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 STDIN_NAME = "standard input"
 PIPES_CAN_BE_AWAITED = os.name == "posix"
 """Windows' select takes sockets only."""
+LOOK_S = None if os.name == "posix" else 0.1
+"""Nor does it hear Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,9 @@ class _Interruptible(_Layer):
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         if self._wake is None:
             return self._file.readinto(buffer) or 0  # type: ignore[attr-defined]
-        ready, _, _ = select.select([self._source, self._wake[0]], [], [])
+        ready: list[int | socket.socket] = []
+        while not ready:
+            ready, _, _ = select.select([self._source, self._wake[0]], [], [], LOOK_S)
         if self._wake[0] in ready:
             return 0
         target = memoryview(buffer).cast("B")
