@@ -17,7 +17,7 @@ from collections.abc import Callable
 from kubectl_kdns.dns.names import safe_text
 from kubectl_kdns.errors import ConfigError, KdnsError
 from kubectl_kdns.kube.transport import shut_down
-from kubectl_kdns.kube.waiting import READABLE, Selector
+from kubectl_kdns.kube.waiting import LOOK_S, READABLE, Selector, wait
 from kubectl_kdns.kube.websocket import WebSocket
 
 PROTOCOLS = ("v4.channel.k8s.io",)
@@ -137,6 +137,7 @@ class _Connection:
         ended: Callable[[_Connection], None],
     ) -> None:
         self._local, self._websocket, self._learn, self._ended = local, websocket, learn, ended
+        self._closing = False
         self._up = threading.Thread(target=self._pump_up, name="kdns-port-forward-up", daemon=True)
         self._down = threading.Thread(target=self._pump_down, name="kdns-port-forward-down", daemon=True)
 
@@ -145,6 +146,7 @@ class _Connection:
         self._down.start()
 
     def close(self) -> None:
+        self._closing = True
         self._websocket.close()
         shut_down(self._local)
 
@@ -155,7 +157,7 @@ class _Connection:
         buffer = bytearray(_CHUNK_BYTES)
         view = memoryview(buffer)
         try:
-            while count := self._local.recv_into(buffer):
+            while self._may_read() and (count := self._local.recv_into(buffer)):
                 self._websocket.send(_DATA, view[:count])
         except OSError:
             pass  # the local side is gone
@@ -163,6 +165,13 @@ class _Connection:
             self._learn("", failure)
         finally:
             self.close()
+
+    def _may_read(self) -> bool:
+        """Waits until there is something, or an end; False when it is closed."""
+        while not wait(self._local, READABLE, LOOK_S):
+            if self._closing:
+                return False
+        return True
 
     def _pump_down(self) -> None:
         to_skip = {_DATA: _PORT_BYTES, _ERROR: _PORT_BYTES}

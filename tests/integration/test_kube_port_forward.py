@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kubectl_kdns.errors import ClusterError, ConfigError, ForbiddenError, NotFoundError
-from kubectl_kdns.kube import Cluster, ConnectionFlags, connect
+from kubectl_kdns.kube import Cluster, ConnectionFlags, connect, port_forward
 from kubectl_kdns.kube.port_forward import PortForward
 from support.api_server import ApiServer, Reply, failure
 from support.websocket_server import Serve, WebSocketPeer, frame, serving
@@ -271,6 +271,17 @@ def test_close_ends_everything(
     assert done.wait(10)
     assert not os.path.exists(os.path.dirname(forward.path))
     assert (forward.error, forward.failure) == ("", None)
+
+
+def test_close_where_the_system_does_not_wake(
+    server: ApiServer,
+    forward: PortForward,
+    dial: Callable[[], socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(port_forward, "shut_down", lambda _: None)  # as Windows takes it
+    monkeypatch.setattr(port_forward, "LOOK_S", 0.01)
+    test_close_ends_everything(server, forward, dial, False)
 
 
 def held_by(event: threading.Event) -> Serve:
