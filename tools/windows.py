@@ -71,8 +71,11 @@ def install() -> None:
     """Python, our wheel and what it needs, afresh; Wine's own files stay."""
     shutil.rmtree(PYTHON, ignore_errors=True)
     BUILD.mkdir(parents=True, exist_ok=True)
-    found = subprocess.run(["go", "mod", "download", "-json", MODULE], capture_output=True, cwd=BUILD)
-    folder = Path(json.loads(found.stdout)["Dir"]) / FILES
+    download = ["go", "mod", "download", "-json", MODULE]
+    found = json.loads(subprocess.run(download, stdout=subprocess.PIPE, cwd=BUILD).stdout)
+    if "Dir" not in found:
+        sys.exit(f"{' '.join(download)}: {found.get('Error')}")
+    folder = Path(found["Dir"]) / FILES
     for path in folder.rglob("*"):
         target = PYTHON / path.relative_to(folder)
         if path.is_dir():
