@@ -154,6 +154,9 @@ class Screen(io.BytesIO):
     def isatty(self) -> bool:
         return True
 
+    def fileno(self) -> int:
+        return 1  # of which Windows is asked whether it is a console
+
 
 def test_a_terminal_gets_what_it_can_show() -> None:
     screen = Screen()
