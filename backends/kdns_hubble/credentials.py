@@ -14,6 +14,7 @@ from msgspec import Struct
 from kdns_hubble.options import HubbleOptions
 from kubectl_kdns.errors import BackendError, NotFoundError, UsageError
 from kubectl_kdns.kube import Cluster
+from kubectl_kdns.kube.authorities import load_system_authorities
 
 DEFAULT_NAMESPACE = "kube-system"
 CLIENT_SECRETS = ("hubble-relay-client-certs", "hubble-ui-client-certs")
@@ -58,7 +59,7 @@ def system_authorities() -> bytes:
     """The authorities that other programs trust here, as PEM: gRPC brings a list of its own, which knows
     nothing of a company's. Empty when this machine has none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_default_certs()
+    load_system_authorities(context)
     found = [ssl.DER_cert_to_PEM_cert(der).encode() for der in context.get_ca_certs(binary_form=True)]
     if found:
         return b"".join(found)

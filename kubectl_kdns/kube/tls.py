@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from msgspec import Struct
 
 from kubectl_kdns.errors import ConfigError
+from kubectl_kdns.kube.authorities import system_context
 from kubectl_kdns.kube.kubeconfig import ClusterEntry, User
 
 
@@ -44,37 +45,39 @@ def client_certificate(user: User, user_name: str) -> ClientCertificate | None:
 
 def tls_context(cluster: ClusterEntry, certificate: ClientCertificate | None) -> ssl.SSLContext:
     """Checks the server against the cluster's authority, else the system's. Raises ConfigError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if cluster.insecure_skip_tls_verify:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context = _trusting(cluster)
     context.set_alpn_protocols(["http/1.1"])
     context.hostname_checks_common_name = False
     # As Go does: whatever certificate the file holds is trusted, also an intermediate one.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    if cluster.insecure_skip_tls_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    else:
-        _trust(context, cluster)
     if certificate:
         _show(context, certificate)
     return context
 
 
-def _trust(context: ssl.SSLContext, cluster: ClusterEntry) -> None:
+def _trusting(cluster: ClusterEntry) -> ssl.SSLContext:
     pem = _decode(cluster.certificate_authority_data, "certificate-authority-data in kubeconfig")
     path = cluster.certificate_authority
+    if not pem and not path:
+        return system_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         if pem:
             context.load_verify_locations(cadata=pem.decode("ascii", "replace"))
-        elif path:
-            context.load_verify_locations(cafile=path)
         else:
-            context.load_default_certs()
+            context.load_verify_locations(cafile=path)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"cannot use the certificate authority {path if path and not pem else 'in kubeconfig'}",
+            f"cannot use the certificate authority {'in kubeconfig' if pem else path}",
             cause=_cause(error),
             hint="--certificate-authority FILE (PEM)",
         ) from error
+    return context
 
 
 def _show(context: ssl.SSLContext, certificate: ClientCertificate) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kubectl_kdns.errors import ClusterError, ConfigError
-from kubectl_kdns.kube import Cluster, ConnectionFlags, connect
+from kubectl_kdns.kube import Cluster, ConnectionFlags, authorities, connect
 from support.api_server import ApiServer
 from support.certificates import Authority
 from support.fake_proxy import FakeProxy
@@ -155,6 +155,29 @@ def test_an_authority_that_is_none(
         file.write_text(content)
     with pytest.raises(ConfigError, match="cannot use the certificate authority"):
         connect_to(tls_server, certificate_authority=str(file)).get("/version")
+
+
+def test_an_authority_of_this_machine(
+    tls_server: ApiServer,
+    authority: Authority,
+    connect_to: Callable[..., Cluster],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setattr(authorities, "FILES", ("/nonexistent", str(authority.certificate)))
+    assert connect_to(tls_server).get("/api/v1/nodes")["items"] == []
+
+
+def test_where_the_system_judges(
+    tls_server: ApiServer, connect_to: Callable[..., Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With truststore for Linux, as its own tests try those for macOS and Windows."""
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(authorities, "JUDGES_ITSELF", True)
+    with pytest.raises(ClusterError) as caught:
+        connect_to(tls_server).get("/api/v1/nodes")
+    assert "unknown authority" in str(caught.value.cause)
 
 
 # Proxies
