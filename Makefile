@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A release takes a portable and faster one than this machine's: .github/workflows/release.yaml.
+ARCHIVE_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install check format test e2e bench docs proto matrix kernels windows agent archive krew smoke site dist clean
@@ -61,9 +63,10 @@ windows: $(STAMP) ## tests, archive and program under Python for Windows, in Win
 agent: $(STAMP) ## build the eBPF agent for both architectures
 	$(BIN)/python tools/build_agent.py
 
-archive: $(STAMP) ## the archive for krew, for this platform: with Python inside
-	$(BIN)/python -m venv build/archive-venv
-	build/archive-venv/bin/pip install --quiet --upgrade . 'pyinstaller==6.22.*'
+archive: $(STAMP) ## the archive for krew, for this platform: with Python inside (ARCHIVE_PYTHON)
+	rm -rf build/archive-venv
+	$(ARCHIVE_PYTHON) tools/make_venv.py build/archive-venv
+	build/archive-venv/bin/python -m pip install --quiet --upgrade . 'pyinstaller==6.22.*'
 	build/archive-venv/bin/python tools/make_archive.py
 
 krew: $(STAMP) ## krew's manifest for the archives in dist

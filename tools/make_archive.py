@@ -3,7 +3,7 @@
 PyInstaller's onedir form, because onefile unpacks itself at every start. What kdns imports by name (commands,
 output formats, backends) is told to it here. Inside are the licences of all that is in it, and an SBOM
 (CycloneDX 1.5). Runs in an environment that has what kdns needs and PyInstaller, and no more: what else is
-there would be found and packed. Prints size and SHA-256.
+there would be found and packed. Its Python is the one that is packed. Prints size and SHA-256.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import hashlib
 import json
 import os
 import platform
+import pyexpat
 import shutil
+import ssl
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
 import zipfile
+import zlib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -113,9 +116,11 @@ def add_notices(folder: Path) -> None:
     shutil.copy(ROOT / "LICENSE", folder / "LICENSE")
     shutil.copy(ROOT / "plugin.yaml", folder / "plugin.yaml")
     components: list[dict[str, Any]] = []
-    notices = [
-        f"kubectl-kdns {__version__} contains, besides itself and Python {platform.python_version()}:\n"
-    ]
+    notices = [f"kubectl-kdns {__version__} contains, besides itself:\n", python_notice()]
+    for name, version in (("python", platform.python_version()), *linked().items()):
+        components.append(
+            {"type": "library", "name": name, "version": version, "purl": f"pkg:generic/{name}@{version}"}
+        )
     for distribution in sorted(bundled(), key=lambda each: each.name.lower()):
         text = "\n".join(licence_texts(distribution)) or "(see its metadata)"
         stated = licence_of(distribution)
@@ -138,6 +143,24 @@ def add_notices(folder: Path) -> None:
         "components": components,
     }
     (folder / SBOM).write_text(json.dumps(bom, indent=1) + "\n", encoding="utf-8", newline="\n")
+
+
+def linked() -> dict[str, str]:
+    """What Python itself brings along and can tell the version of: those that have had security fixes."""
+    openssl = ssl.OPENSSL_VERSION.split()[1]
+    return {"openssl": openssl, "zlib": zlib.ZLIB_RUNTIME_VERSION, "expat": pyexpat.EXPAT_VERSION[6:]}
+
+
+def python_notice() -> str:
+    """Python's own licence, and where those of the libraries in it are."""
+    library = Path(os.__file__).parent
+    texts = [folder / "LICENSE.txt" for folder in (library, library.parent)]
+    text = next(path.read_text(encoding="utf-8") for path in texts if path.is_file())
+    return (
+        f"{'=' * 72}\nPython {platform.python_version()} (PSF-2.0)\n\n{text}\n"
+        "Libraries in it or beside it: OpenSSL (Apache-2.0, the text of LICENSE), zlib, expat, libffi,\n"
+        "bzip2, xz, mpdecimal; their notices: https://docs.python.org/3/license.html\n"
+    )
 
 
 def bundled() -> list[metadata.Distribution]:
