@@ -155,7 +155,10 @@ def python_notice() -> str:
     """Python's own licence, and where those of the libraries in it are."""
     library = Path(os.__file__).parent
     texts = [folder / "LICENSE.txt" for folder in (library, library.parent)]
-    text = next(path.read_text(encoding="utf-8") for path in texts if path.is_file())
+    found = next((path for path in texts if path.is_file()), None)
+    if found is None:
+        sys.exit(f"no licence of Python at {' or '.join(map(str, texts))}, and an archive has to carry it")
+    text = found.read_text(encoding="utf-8")
     return (
         f"{'=' * 72}\nPython {platform.python_version()} (PSF-2.0)\n\n{text}\n"
         "Libraries in it or beside it: OpenSSL (Apache-2.0, the text of LICENSE), zlib, expat, libffi,\n"

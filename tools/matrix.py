@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build/matrix"
 MINORS = (11, 12, 13, 14)
 QUICK = ("tests/unit", "tests/golden")
-TOOLS = ("pytest", "hypothesis", "jsonschema", "cel-expr-python", "pyelftools")
+TOOLS = ("pytest", "hypothesis", "jsonschema", "cel-expr-python", "pyelftools", "truststore")
 """What the tests import. Not all of `dev`: grpcio-tools wants a grpcio of its own version."""
 BOUND = re.compile(r"^([A-Za-z0-9-]+)>=([0-9.]+)")
 

@@ -25,9 +25,11 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build/windows"
 PYTHON = BUILD / "python"
 SITE = PYTHON / "Lib/site-packages"
-MODULE = "github.com/kluctl/go-embed-python@v0.0.0-3.11.11-20241219-1"
+MODULE = "github.com/kluctl/go-embed-python@v0.0.0-3.14.6-20260610-1"
+MINOR = MODULE.partition("v0.0.0-")[2].rpartition(".")[0]  # 3.14: what a release carries
 FILES = "python/internal/data/windows-amd64"
-NEEDS = ("pyinstaller==6.22.*", "pefile", "pywin32-ctypes", "colorama")
+NEEDS = ("pyinstaller==6.22.*", "pefile", "pywin32-ctypes", "colorama", "truststore")
+"""Also what our dependencies want on Windows only: pip reads `sys_platform` for the machine it runs on."""
 TESTS_NEED = ("pytest", "hypothesis", "cel-expr-python")
 WINE = next((path for path in ("/usr/lib/wine/wine64", "/usr/bin/wine64") if os.path.exists(path)), "")
 INTEGRATION = ("windows", "kube_exec_plugin", "replay_files", "replay_inputs")
@@ -85,11 +87,17 @@ def install() -> None:
             target.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
         else:
             shutil.copy(path, target)
+    # The one file of Python's that this module leaves out for Windows and the archive wants.
+    shutil.copy(folder.parent / f"linux-amd64/lib/python{MINOR}/LICENSE.txt", PYTHON)
+    # Both would end in Wine 8's "unimplemented function"; Python does without either.
+    (PYTHON / "DLLs/_wmi.pyd").unlink()
+    SITE.mkdir(exist_ok=True)
+    (SITE / "sitecustomize.py").write_text("import _winapi\ndel _winapi.CopyFile2\n")
     wheels = BUILD / "wheels"
     shutil.rmtree(wheels, ignore_errors=True)
     pip = [sys.executable, "-m", "pip"]
     subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", str(wheels), str(ROOT)], check=True)
-    for_windows = ["--platform", "win_amd64", "--python-version", "3.11", "--only-binary=:all:"]
+    for_windows = ["--platform", "win_amd64", "--python-version", MINOR, "--only-binary=:all:"]
     packages = [str(next(wheels.glob("*.whl"))), *NEEDS, *TESTS_NEED]
     command = [*pip, "install", "-q", "--target", str(SITE), "--no-compile", *for_windows]
     subprocess.run([*command, *packages], check=True)
