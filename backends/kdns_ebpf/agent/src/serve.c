@@ -16,8 +16,8 @@
 
 enum { MAX_CONNECTIONS = 2 * MAX_SESSIONS, TURN_MS = 50, END_MS = 500, PIPE_BYTES = 1 << 20, READS_A_TURN = 64 };
 static const uint64_t NS_PER_S = 1000000000, PING_WAIT_NS = 30000000000ull, STATS_NS = 250000000;
-/* Less than a turn, so that an idle ring's turn is never one too early. */
-static const uint64_t BATCH_NS = 45000000;
+/* Less than two turns, so that an idle ring's second turn is never one too early. */
+static const uint64_t BATCH_NS = 95000000;
 
 static struct agent agent;
 static struct connection *connections[MAX_CONNECTIONS];
@@ -148,8 +148,8 @@ static void flush_all(void)
 	}
 }
 
-/* A busy ring wakes us often: a client that wants little of it gets that in batches all the same. What fills a
- * batch goes out when it does. */
+/* A busy ring wakes us often: a client that wants little of it gets that in batches all the same (to wake up and to
+ * read is most of what little costs it). What fills a batch, and what comes after a silence, goes out when it does. */
 static void flush_in_time(void)
 {
 	static uint64_t flushed_ns;
