@@ -31,6 +31,10 @@ _CERTIFICATE_CAUSES = {
     62: "its certificate is for another host name",
     64: "its certificate is for another address",
 }
+_MACOS_CODES = {-67843: 20, -67602: 62, -67818: 10, -67819: 9}
+_WINDOWS_CODES = {0x800B0109: 19, 0x800B010A: 20, 0x800B010F: 62}
+_OPENSSL_CODES = _MACOS_CODES | _WINDOWS_CODES
+"""Of what those say (SecBase.h, winerror.h) where they judge a certificate themselves."""
 
 
 class Status(Struct):
@@ -169,10 +173,10 @@ def _at(config: ClientConfig) -> str:
 def _cause(error: Exception, proxy: Proxy | None) -> tuple[str, str]:
     """(cause, hint or "")."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        cause = _CERTIFICATE_CAUSES.get(error.verify_code, safe_text(error.verify_message))
+        code = _OPENSSL_CODES.get(error.verify_code, error.verify_code)
+        cause = _CERTIFICATE_CAUSES.get(code, safe_text(error.verify_message))
         hints = {62: "--tls-server-name NAME", 64: "--tls-server-name NAME"}
-        unknown = "--certificate-authority FILE" if error.verify_code in (18, 19, 20, 21) else ""
-        return cause, hints.get(error.verify_code, unknown)
+        return cause, hints.get(code, "--certificate-authority FILE" if code in (18, 19, 20, 21) else "")
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return "it closed the connection during TLS", ""
     if isinstance(error, ssl.SSLError):
