@@ -1,13 +1,15 @@
 """Installs the archive as krew does, and runs it where there is no Python: `make smoke`.
 
-Unpacks, picks what the manifest's `files` say, links one program `kubectl-kdns`, and runs that link with an
-empty environment. krew's own tools (KREW, VALIDATE_KREW name them) do it as well. With ROOT, a directory
-with another system in it (debootstrap makes one), it is unpacked and run in there. Leaves nothing.
+Unpacks that of this platform, picks what the manifest's `files` say, links one program `kubectl-kdns`, and
+runs that link with an empty environment. krew's own tools (KREW, VALIDATE_KREW name them) do it as well.
+With ROOT, a directory with another system in it (debootstrap makes one), it is unpacked and run in there.
+Leaves nothing.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
+from make_archive import ARCHITECTURES
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEM = os.environ.get("ROOT", "")
@@ -39,10 +42,13 @@ ROOT_RUNS: tuple[tuple[str, int, str], ...] = (("trace --local --for 1s", 0, "th
 def main() -> int:
     manifest_path = ROOT / "dist" / "krew-manifest.yaml"
     spec = yaml.safe_load(manifest_path.read_text())["spec"]
-    (platform,) = spec["platforms"]
-    archive = ROOT / "dist" / platform["uri"].rpartition("/")[2]
+    here = {"os": platform.system().lower(), "arch": ARCHITECTURES[platform.machine().lower()]}
+    chosen = next((each for each in spec["platforms"] if each["selector"]["matchLabels"] == here), None)
+    if chosen is None:
+        sys.exit(f"{manifest_path}: nothing for {here}. Try: make archive krew")
+    archive = ROOT / "dist" / chosen["uri"].rpartition("/")[2]
     with tempfile.TemporaryDirectory(dir=Path(SYSTEM, "tmp") if SYSTEM else None) as folder:
-        program = install(archive, platform, Path(folder))
+        program = install(archive, chosen, Path(folder))
         runs = RUNS + (ROOT_RUNS if os.geteuid() == 0 else ())
         failed = [problem for run in runs if (problem := run_one(program, *run))]
         if krew := os.environ.get("KREW"):
@@ -60,20 +66,20 @@ def main() -> int:
     return bool(failed)
 
 
-def install(archive: Path, platform: dict[str, object], folder: Path) -> Path:
+def install(archive: Path, chosen: dict[str, object], folder: Path) -> Path:
     """As krew: into a store, and one link."""
     unpacked, store = folder / "unpacked", folder / "store"
     with tarfile.open(archive) as tar:
         tar.extractall(unpacked, filter="data")
     store.mkdir()
-    files = platform["files"]
+    files = chosen["files"]
     assert isinstance(files, list)
     for file in files:
         for path in unpacked.glob(file["from"]):
             shutil.move(path, store / file["to"] / path.name)
     link = folder / "bin" / "kubectl-kdns"
     link.parent.mkdir()
-    link.symlink_to(inside(store / str(platform["bin"])))
+    link.symlink_to(inside(store / str(chosen["bin"])))
     return link
 
 
