@@ -30,11 +30,11 @@ from typing import Any
 import yaml
 from packaging.requirements import Requirement
 
+from kdns_ebpf.local import ARCHITECTURES
 from kubectl_kdns import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "dist"
-ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 ENTRY = ROOT / "kubectl_kdns/__main__.py"
 # The package kubernetes serves only the auth-provider of kubeconfigs before 1.26, and is two thirds of all:
 # the archive says that the wheel has it. The rest is never used by us.
@@ -48,8 +48,8 @@ SBOM = "sbom.cdx.json"
 
 
 def main() -> int:
-    system = platform.system().lower()
-    name = f"kubectl-kdns_{__version__}_{system}_{ARCHITECTURES[platform.machine().lower()]}"
+    system, architecture = this_platform()
+    name = f"kubectl-kdns_{__version__}_{system}_{architecture}"
     OUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         folder = freeze(Path(work))
@@ -109,6 +109,11 @@ def freeze(work: Path) -> Path:
     for agent in agents.iterdir():
         agent.chmod(0o755)
     return folder
+
+
+def this_platform() -> tuple[str, str]:
+    """Its system and architecture, as krew's labels `os` and `arch` name them."""
+    return platform.system().lower(), ARCHITECTURES[platform.machine().lower()]
 
 
 def add_notices(folder: Path) -> None:

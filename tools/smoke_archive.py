@@ -9,7 +9,6 @@ Leaves nothing.
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from make_archive import ARCHITECTURES
+from make_archive import this_platform
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEM = os.environ.get("ROOT", "")
@@ -42,13 +41,13 @@ ROOT_RUNS: tuple[tuple[str, int, str], ...] = (("trace --local --for 1s", 0, "th
 def main() -> int:
     manifest_path = ROOT / "dist" / "krew-manifest.yaml"
     spec = yaml.safe_load(manifest_path.read_text())["spec"]
-    here = {"os": platform.system().lower(), "arch": ARCHITECTURES[platform.machine().lower()]}
-    chosen = next((each for each in spec["platforms"] if each["selector"]["matchLabels"] == here), None)
-    if chosen is None:
+    here = dict(zip(("os", "arch"), this_platform(), strict=True))
+    platform = next((each for each in spec["platforms"] if each["selector"]["matchLabels"] == here), None)
+    if platform is None:
         sys.exit(f"{manifest_path}: nothing for {here}. Try: make archive krew")
-    archive = ROOT / "dist" / chosen["uri"].rpartition("/")[2]
+    archive = ROOT / "dist" / platform["uri"].rpartition("/")[2]
     with tempfile.TemporaryDirectory(dir=Path(SYSTEM, "tmp") if SYSTEM else None) as folder:
-        program = install(archive, chosen, Path(folder))
+        program = install(archive, platform, Path(folder))
         runs = RUNS + (ROOT_RUNS if os.geteuid() == 0 else ())
         failed = [problem for run in runs if (problem := run_one(program, *run))]
         if krew := os.environ.get("KREW"):
@@ -66,20 +65,20 @@ def main() -> int:
     return bool(failed)
 
 
-def install(archive: Path, chosen: dict[str, object], folder: Path) -> Path:
+def install(archive: Path, platform: dict[str, object], folder: Path) -> Path:
     """As krew: into a store, and one link."""
     unpacked, store = folder / "unpacked", folder / "store"
     with tarfile.open(archive) as tar:
         tar.extractall(unpacked, filter="data")
     store.mkdir()
-    files = chosen["files"]
+    files = platform["files"]
     assert isinstance(files, list)
     for file in files:
         for path in unpacked.glob(file["from"]):
             shutil.move(path, store / file["to"] / path.name)
     link = folder / "bin" / "kubectl-kdns"
     link.parent.mkdir()
-    link.symlink_to(inside(store / str(chosen["bin"])))
+    link.symlink_to(inside(store / str(platform["bin"])))
     return link
 
 

@@ -26,7 +26,8 @@ END_S = 2.0
 READ_BYTES = 64 << 10
 """From 128 KiB on glibc maps new pages for each read and unmaps them: 6 % of what a small batch costs."""
 NO_RIGHTS, NO_CGROUP = 3, 4
-_ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+"""GOARCH's name of what `platform.machine()` says, in lower case."""
 
 
 def agent_binary(architecture: str) -> Path:
@@ -37,7 +38,7 @@ def agent_binary(architecture: str) -> Path:
 def agent_programs() -> list[AgentProgram]:
     """Of each architecture the one that came with the package."""
     found = []
-    for architecture in sorted(set(_ARCHITECTURES.values())):
+    for architecture in sorted(set(ARCHITECTURES.values())):
         path = agent_binary(architecture)
         if path.is_file():
             data = path.read_bytes()
@@ -52,7 +53,7 @@ def own_binary() -> Path:
             f"--local needs Linux, this is {platform.system()}",
             hint="kubectl kdns trace --backend ebpf runs the agent on the nodes of a cluster",
         )
-    architecture = _ARCHITECTURES.get(platform.machine())
+    architecture = ARCHITECTURES.get(platform.machine())
     if architecture is None:
         raise UsageError(f"there is no agent for {platform.machine()}, only for x86_64 and aarch64")
     return agent_binary(architecture)

@@ -21,20 +21,31 @@ _RESOURCE = re.compile(
 )
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _CLOSED = (http.client.IncompleteRead, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
+_OTHER_NAME, _OTHER_AUTHORITY = "--tls-server-name NAME", "--certificate-authority FILE"
+_UNKNOWN_AUTHORITY = ("its certificate is signed by an unknown authority", _OTHER_AUTHORITY)
+_OTHER_HOST = ("its certificate is for another host name", _OTHER_NAME)
+_NOT_YET_VALID = ("its certificate is not valid yet (is this machine's clock right?)", "")
+_EXPIRED = ("its certificate has expired", "")
 _CERTIFICATE_CAUSES = {
-    9: "its certificate is not valid yet (is this machine's clock right?)",
-    10: "its certificate has expired",
-    18: "its certificate is signed by itself",
-    19: "its certificate is signed by an unknown authority",
-    20: "its certificate is signed by an unknown authority",
-    21: "its certificate is signed by an unknown authority",
-    62: "its certificate is for another host name",
-    64: "its certificate is for another address",
+    9: _NOT_YET_VALID,
+    10: _EXPIRED,
+    18: ("its certificate is signed by itself", _OTHER_AUTHORITY),
+    19: _UNKNOWN_AUTHORITY,
+    20: _UNKNOWN_AUTHORITY,
+    21: _UNKNOWN_AUTHORITY,
+    62: _OTHER_HOST,
+    64: ("its certificate is for another address", _OTHER_NAME),
+    # macOS' (SecBase.h), where it judges a certificate itself.
+    -67602: _OTHER_HOST,
+    -67818: _EXPIRED,
+    -67819: _NOT_YET_VALID,
+    -67843: _UNKNOWN_AUTHORITY,
+    # Windows' (winerror.h), the same.
+    0x800B0109: _UNKNOWN_AUTHORITY,
+    0x800B010A: _UNKNOWN_AUTHORITY,
+    0x800B010F: _OTHER_HOST,
 }
-_MACOS_CODES = {-67843: 20, -67602: 62, -67818: 10, -67819: 9}
-_WINDOWS_CODES = {0x800B0109: 19, 0x800B010A: 20, 0x800B010F: 62}
-_OPENSSL_CODES = _MACOS_CODES | _WINDOWS_CODES
-"""Of what those say (SecBase.h, winerror.h) where they judge a certificate themselves."""
+"""By OpenSSL's number of what is wrong, or the system's: (cause, hint or "")."""
 
 
 class Status(Struct):
@@ -173,10 +184,7 @@ def _at(config: ClientConfig) -> str:
 def _cause(error: Exception, proxy: Proxy | None) -> tuple[str, str]:
     """(cause, hint or "")."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        code = _OPENSSL_CODES.get(error.verify_code, error.verify_code)
-        cause = _CERTIFICATE_CAUSES.get(code, safe_text(error.verify_message))
-        hints = {62: "--tls-server-name NAME", 64: "--tls-server-name NAME"}
-        return cause, hints.get(code, "--certificate-authority FILE" if code in (18, 19, 20, 21) else "")
+        return _CERTIFICATE_CAUSES.get(error.verify_code, (safe_text(error.verify_message), ""))
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return "it closed the connection during TLS", ""
     if isinstance(error, ssl.SSLError):
