@@ -60,15 +60,16 @@ class Joiner:
         """Lookups that stand in no journey, and sightings that came when their journey was made."""
         self._timeout_ns = timeout_ns
         self._at_end = False
-        self.pending = Timelines()
+        self.pending: Timelines[Leg] = Timelines()
         """Requests that are not ready yet, by bucket and start."""
         self._numbers = count()
         # By socket and question, and there by message id: a server asks all its upstreams from one socket.
         self._by_socket: dict[Socket, dict[int | None, list[Leg]]] = {}
         self._seen_as: dict[SeenAs, list[Leg]] = {}  # what was seen at the server first
-        self._asked = Timelines()
+        self._asked: Timelines[Leg] = Timelines()
         # Those that the server itself was seen to have, by the clock of what it asks in turn; and others.
-        self._served, self._unserved = Timelines(), Timelines()
+        self._served: Timelines[Leg] = Timelines()
+        self._unserved: Timelines[Leg] = Timelines()
         self._due: list[tuple[int, int, Leg]] = []
         # In the order in which they came, which is about that of their ends.
         self._all: deque[tuple[int, Leg]] = deque()

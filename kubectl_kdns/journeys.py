@@ -11,11 +11,12 @@ from kubectl_kdns.conclusion import conclude
 from kubectl_kdns.coverage import Coverage
 from kubectl_kdns.frontier import Frontier
 from kubectl_kdns.journey import Joiner
-from kubectl_kdns.legs import HOLD_NS, SKEW_NS, Bucket, Leg
+from kubectl_kdns.legs import HOLD_NS, SKEW_NS, Leg
 from kubectl_kdns.model import PROGRESS, Attempt, Journey, JourneyHop, Lookup, Maybe, Notice, Record, Sight
 from kubectl_kdns.outcome import all_addresses, conclusion_of, deciding
 from kubectl_kdns.request import PAUSE_NS, Request, pid_of
 from kubectl_kdns.search_list import CLUSTER_SUFFIX, base_name
+from kubectl_kdns.timeline import EVER_NS, Timelines
 from kubectl_kdns.times import NS_PER_S, format_time, ms
 
 
@@ -37,7 +38,7 @@ class Journeys:
         self._coverage = Coverage()
         self._accept, self._frontier = accept, Frontier(now)
         self._due: list[tuple[int, int, Request]] = []
-        self._requests: dict[Bucket, list[Request]] = {}
+        self._requests: Timelines[Request] = Timelines()  # by when they end
 
     @property
     def counters(self) -> dict[str, int]:
@@ -74,10 +75,7 @@ class Journeys:
             if not everything and (due_ns > now_ns or self._expects_more(request)):
                 heappush(self._due, (max(due_ns, now_ns + PAUSE_NS), number, request))
                 continue
-            requests = self._requests[request.bucket]
-            requests.remove(request)
-            if not requests:
-                del self._requests[request.bucket]
+            self._requests.drop(request)
             for leg in request.legs:
                 leg.tell()
             if self._accept is None or any(map(self._accept, _finals(request))):
@@ -99,16 +97,16 @@ class Journeys:
         return request.end_ns + (self._timeout_ns + NS_PER_S if goes_on else 0)
 
     def _fold(self, leg: Leg) -> None:
-        requests = self._requests.setdefault(leg.bucket, [])
-        start_ns = leg.asked.start_ns
-        for request in requests:
-            if start_ns <= request.until_ns and request.takes(leg):
-                request.put(leg)
-                return
-        request = Request(leg.bucket, pid_of(leg))
+        begun = self._requests.begun(leg.bucket, leg.asked.start_ns, EVER_NS)
+        taking = [request for request in begun if request.takes(leg)]
+        if taking:
+            request = max(taking, key=lambda one: (one.shares_socket(leg), one.number))
+        else:
+            request = Request(leg.number, leg.bucket, pid_of(leg))
         request.put(leg)
-        requests.append(request)
-        heappush(self._due, (self._due_ns(request), leg.number, request))
+        if not taking:
+            heappush(self._due, (self._due_ns(request), leg.number, request))
+        self._requests.put(leg.bucket, request, request.until_ns, request.until_ns)
 
     def _journey(self, request: Request) -> Journey:
         legs = request.in_order()

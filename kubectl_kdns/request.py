@@ -1,7 +1,8 @@
 """The lookups that an application makes for one request: which belong to it, and until when more may.
 
 A and AAAA of one name, the names of a search list one after the other, and an application's own retries are
-one request, when one process (as far as that is known) asks them without a pause.
+one request, when one process (as far as that is known) asks them without a pause. An application that begins
+again whenever it failed makes many requests: a resolver does not go back in its search list, and gives up.
 """
 
 from __future__ import annotations
@@ -17,12 +18,17 @@ PAUSE_NS = NS_PER_S // 10
 """A resolver asks the next name of its search list at once."""
 PATIENCE_NS = 6 * NS_PER_S
 """That of resolvers with one question is 2.5 to 5 s."""
+MAX_TRIES = 2
+"""Of one question at one server, each by a socket of its own: Go and glibc (resolv.conf's `attempts:2`)."""
+MAX_LOOKUPS = 256
+"""A search list has 32 names at most (Kubernetes' limit), each for A and AAAA and with a retry of both."""
 
 
 class Request(Struct, eq=False, gc=False):
     """What one application asked. Times are its own node's; `settled` are the questions that need not be
     asked again, by their start; after `until_ns` nothing more belongs to it."""
 
+    number: int
     bucket: Bucket
     pid: Maybe[int]
     legs: list[Leg] = []
@@ -41,6 +47,8 @@ class Request(Struct, eq=False, gc=False):
             return False
         start_ns, end_ns = _span_ns(leg)
         name = leg.question[0]
+        if len(self.legs) > 1 and self._is_full(leg, start_ns):
+            return False
         until_ns = _goes_on_until_ns(leg, start_ns, end_ns)
         for other, (other_start_ns, other_end_ns) in zip(self.legs, self.spans, strict=True):
             if other_start_ns <= start_ns:
@@ -50,6 +58,23 @@ class Request(Struct, eq=False, gc=False):
             if near and (other.question[0] == name or is_search(str(other.question[0]), str(name))):
                 return True
         return False
+
+    def shares_socket(self, leg: Leg) -> bool:
+        """Whether it asked by the same port: glibc asks for A and AAAA by one."""
+        port = leg.socket[1]
+        return any(other.socket[1] == port for other in self.legs)
+
+    def _is_full(self, leg: Leg, at_ns: int) -> bool:
+        """Whether no resolver would ask this then: it has given up, or is further in its search list."""
+        if len(self.legs) >= MAX_LOOKUPS:
+            return True
+        begun = [(start_ns, other) for (start_ns, _), other in zip(self.spans, self.legs, strict=True)]
+        same = [(start_ns, other) for start_ns, other in begun if other.question == leg.question]
+        if sum(_is_asked_alike(other, leg) for _, other in same) >= MAX_TRIES:
+            return True
+        times = [at_ns, *(start_ns for start_ns, _ in same)]
+        name, low_ns, high_ns = leg.question[0], min(times), max(times)
+        return any(low_ns < start_ns < high_ns and other.question[0] != name for start_ns, other in begun)
 
     def put(self, leg: Leg) -> None:
         start_ns, end_ns = _span_ns(leg)
@@ -93,6 +118,13 @@ def _is_settled(leg: Leg) -> bool:
 def _goes_on_until_ns(leg: Leg, start_ns: int, end_ns: int) -> int:
     """Until when its application may ask what comes next."""
     return max(end_ns, start_ns) + PAUSE_NS if leg.is_answered else start_ns + PATIENCE_NS
+
+
+def _is_asked_alike(one: Leg, other: Leg) -> bool:
+    """Of the same server by the same transport."""
+    servers = one.nearest.server, other.nearest.server
+    ips = [server.ip if server else UNSET for server in servers]
+    return ips[0] == ips[1] and one.nearest.transport == other.nearest.transport
 
 
 def _is_truncated(leg: Leg) -> bool:

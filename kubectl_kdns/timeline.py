@@ -1,80 +1,108 @@
-"""Legs by place and in the order of their start, found by time without a look at all of them."""
+"""What has a place and a time, in the order of time: found there without a look at all of it."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Hashable
-from typing import Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
-from kubectl_kdns.legs import Leg
 from kubectl_kdns.times import NS_PER_S
 
-_SPANS_NS: Final = (NS_PER_S // 200, NS_PER_S // 20, NS_PER_S // 2, 60 * NS_PER_S)
-"""Legs are kept apart by how long they last: the few long ones do not make the search for all wide."""
+_SPANS_NS: Final = (NS_PER_S // 1000, NS_PER_S // 200, NS_PER_S // 20, NS_PER_S // 2, 60 * NS_PER_S)
+"""Items are kept apart by how long they last: the few long ones do not make the search for all wide."""
+EVER_NS: Final = 1 << 63
+"""Later than any time."""
+_MAX_GONE: Final = 32
 
-_Places = dict[Hashable, list["_Entry"]]
-_Entry = tuple[int, int, Leg, _Places, Hashable]
-"""Its start and number, by which entries are in order; the leg; and where it stands."""
+
+class Numbered(Protocol):
+    """By its number an item is known, and those of one time are in order."""
+
+    @property
+    def number(self) -> int: ...
 
 
-class Timelines:
-    """A leg is at one place at most, at one time; times are nanoseconds."""
+Item = TypeVar("Item", bound=Numbered)
+_Entry = tuple[int, int, Item, "dict[Hashable, _Line[Item]]", Hashable]
+"""Its start and number, by which entries are in order; the item; and where it stands."""
+_GONE: Final[Any] = None
+
+
+class _Line(list[_Entry[Item]]):
+    """Entries of one place, in order, from `first` on; those before are gone. Taking the first of many out of
+    a list moves all others: that is done for _MAX_GONE at once."""
+
+    __slots__ = ("first",)
+    first: int
+
+
+class Timelines(Generic[Item]):
+    """An item is at one place at most, at one time; times are nanoseconds."""
 
     def __init__(self) -> None:
-        self._by_span: Final[tuple[_Places, ...]] = tuple({} for _ in _SPANS_NS)
-        self._entries: dict[int, _Entry] = {}  # by the leg's number
+        self._by_span: Final[tuple[dict[Hashable, _Line[Item]], ...]] = tuple({} for _ in _SPANS_NS)
+        self._entries: dict[int, _Entry[Item]] = {}  # by the item's number
 
-    def __contains__(self, leg: Leg) -> bool:
-        return leg.number in self._entries
+    def __contains__(self, item: Item) -> bool:
+        return item.number in self._entries
 
-    def put(self, place: Hashable, leg: Leg, start_ns: int, end_ns: int) -> None:
+    def put(self, place: Hashable, item: Item, start_ns: int, end_ns: int) -> None:
         """Adds it, or moves it to another place or time."""
-        if leg in self:
-            self.drop(leg)
+        if item in self:
+            self.drop(item)
         length_ns = end_ns - start_ns
         which = 0 if length_ns <= _SPANS_NS[0] else bisect_left(_SPANS_NS, min(length_ns, _SPANS_NS[-1]))
         places = self._by_span[which]
-        entry = self._entries[leg.number] = start_ns, leg.number, leg, places, place
-        entries = places.get(place)
-        if entries is None:
-            places[place] = [entry]
-        elif entry > entries[-1]:  # mostly: they come in about the order of time
-            entries.append(entry)
+        entry = self._entries[item.number] = start_ns, item.number, item, places, place
+        line = places.get(place)
+        if line is None:
+            line = places[place] = _Line((entry,))
+            line.first = 0
+        elif entry > line[-1]:  # mostly: they come in about the order of time
+            line.append(entry)
         else:
-            insort(entries, entry)
+            insort(line, entry, line.first)
 
-    def drop(self, leg: Leg) -> None:
+    def drop(self, item: Item) -> None:
         """Nothing, when it is not there."""
-        entry = self._entries.pop(leg.number, None)
+        entry = self._entries.pop(item.number, None)
         if entry is None:
             return
         _, _, _, places, place = entry
-        entries = places[place]
-        if len(entries) == 1:
+        line = places[place]
+        first = line.first
+        if len(line) == first + 1:
             del places[place]
+        elif line[first] is not entry:
+            del line[bisect_left(line, entry, first)]
+        elif first < _MAX_GONE:
+            line[first] = _GONE
+            line.first += 1
         else:
-            del entries[0 if entries[0] is entry else bisect_left(entries, entry)]
+            del line[: first + 1]
+            line.first = 0
 
-    def begun(self, place: Hashable, from_ns: int, until_ns: int) -> list[Leg]:
+    def begun(self, place: Hashable, from_ns: int, until_ns: int) -> list[Item]:
         """Those that started between two times."""
-        found: list[Leg] = []
+        found: list[Item] = []
         for places in self._by_span:
             if places and place in places:
                 _add_between(found, places[place], from_ns, until_ns)
         return found
 
-    def open_at(self, place: Hashable, time_ns: int, slack_ns: int) -> list[Leg]:
+    def open_at(self, place: Hashable, time_ns: int, slack_ns: int) -> list[Item]:
         """Those that may be open at a time, by clocks that differ by so much."""
-        found: list[Leg] = []
+        found: list[Item] = []
         for places, span_ns in zip(self._by_span, _SPANS_NS, strict=True):
             if places and place in places:
                 _add_between(found, places[place], time_ns - span_ns - slack_ns, time_ns + slack_ns)
         return found
 
 
-def _add_between(found: list[Leg], entries: list[_Entry], from_ns: int, until_ns: int) -> None:
-    for i in range(bisect_left(entries, (from_ns,)), len(entries)):
-        start_ns, _, leg, _, _ = entries[i]
+def _add_between(found: list[Item], line: _Line[Item], from_ns: int, until_ns: int) -> None:
+    first = bisect_left(line, (from_ns,), line.first) if from_ns else line.first
+    for i in range(first, len(line)):
+        start_ns, _, item, _, _ = line[i]
         if start_ns > until_ns:
             break
-        found.append(leg)
+        found.append(item)

@@ -297,6 +297,32 @@ def test_what_no_resolver_asks_together_stays_apart(first: Lookup, second: Looku
     assert len(journeys_of(first, second)) == 2
 
 
+def test_a_resolver_does_not_go_back_in_its_search_list() -> None:
+    """It is the application that begins again."""
+    suffixes = (".shop.svc.cluster.local", ".svc.cluster.local", "")
+    records = [
+        seen(name=NAME + suffix, type=type_, rcode="SERVFAIL", at_ms=6 * turn + 2 * i, client=socket(turn))
+        for turn in range(3)
+        for i, suffix in enumerate(suffixes)
+        for type_ in ("A", "AAAA")
+    ]
+    assert [len(journey.attempts) for journey in journeys_of(*records)] == [6, 6, 6]
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_of_pairs_at_the_same_time_each_is_of_one_socket(order: tuple[int, int]) -> None:
+    """glibc in two threads of a process: each asks for A and AAAA by a socket of its own."""
+    records = [seen(type="A", at_ms=number / 10, client=socket(number)) for number in (1, 2)]
+    records += [seen(type="AAAA", at_ms=0.3 + i / 10, client=socket(n)) for i, n in enumerate(order)]
+    for journey in journeys_of(*records):
+        ports = {attempt.hops[0].client.port for attempt in journey.attempts if attempt.hops[0].client}
+        assert (journey.types, len(ports)) == (["A", "AAAA"], 1)
+
+
+def socket(number: int) -> Client:
+    return Client(ip="10.1.1.1", port=4000 + number, kind="pod", pod="web-1")
+
+
 def test_only_failures_with_a_failed_end_are_failures() -> None:
     def is_failed(lookup: Lookup) -> bool:
         return lookup.status != "answered" or bool(lookup.dns and lookup.dns.rcode != "NOERROR")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from msgspec import UNSET
 
 from kubectl_kdns.frontier import STALL_NS
 from kubectl_kdns.journeys import Journeys
@@ -80,6 +81,26 @@ def test_who_asks_without_a_pause_is_told_all_the_same() -> None:
         live.turn(0.1)
         assert number + 1 - len(live.told) <= 15  # of the last 1.5 s
     assert all(len(journey.attempts) == 1 for journey in live.told)
+
+
+@pytest.mark.parametrize(("every_ms", "status"), [(2000, "unanswered"), (50, "answered")])
+def test_who_fails_and_asks_again_without_end_is_told_all_the_same(every_ms: int, status: str) -> None:
+    """A pod whose name fails asks again and again, each time within the patience of a resolver."""
+    live = Live()
+    for number in range(60):
+        lookup = asked()
+        assert lookup.client
+        assert lookup.dns
+        lookup.time = format_time(live.now_ns)
+        lookup.client = Client(ip="10.1.1.1", port=4000 + number, kind="pod", pod="web-1")
+        lookup.status, lookup.dns.rcode = status, "SERVFAIL" if status == "answered" else UNSET
+        if status == "unanswered":
+            lookup.latency_ms = UNSET
+        live.add(lookup)
+        live.turn(every_ms / 1000)
+    live.turn(20)
+    assert [len(journey.attempts) for journey in live.told] == [2] * 30
+    assert all("asked 2 times by the application" in str(each.conclusion) for each in live.told)
 
 
 def test_without_progress_the_clock_decides() -> None:
