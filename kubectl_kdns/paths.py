@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from kubectl_kdns.legs import FINAL
 from kubectl_kdns.model import Journey
 from kubectl_kdns.output.phrases import server_name
 from kubectl_kdns.times import format_duration
-from kubectl_kdns.upstreams import nearest_rank
 
 
 def paths_text(journeys: Iterable[Journey]) -> str:
@@ -30,4 +30,5 @@ def paths_text(journeys: Iterable[Journey]) -> str:
 
 
 def _at(values: Sequence[float], share: float) -> str:
-    return format_duration(round(nearest_rank(values, share) * 1e6))
+    """By nearest rank, as those of the summary."""
+    return format_duration(round(values[max(1, math.ceil(share * len(values))) - 1] * 1e6))

@@ -6,18 +6,17 @@ A server's own queries are lookups of hop coredns or nodelocal; a log tells of t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, field
 
 from kubectl_kdns.backend import Forward
 from kubectl_kdns.legs import FINAL
 from kubectl_kdns.model import SERVERS, LastError, Lookup, Maybe, Record, Upstream, UpstreamHealth
-from kubectl_kdns.summary import PERCENTILES
+from kubectl_kdns.summary import Histogram
 
 DNS_PORT = 53
-MAX_LATENCIES = 100_000
 _HEALTH_CHECK = (".", "NS")
 """What plugin/forward asks an upstream that failed, until it answers again; not a client's question."""
 
@@ -41,8 +40,8 @@ class Pair(Struct):
     unanswered: int = 0
     over_tcp: int = 0
     checks: int = 0
-    rcodes: Counter[str] = {}  # type: ignore[assignment]
-    latencies_ms: list[float] = []
+    rcodes: Counter[str] = field(default_factory=Counter)
+    latencies_ms: Histogram = field(default_factory=Histogram)
     last_error: str = ""
     last_error_time: Maybe[str] = UNSET
 
@@ -62,7 +61,7 @@ class Pair(Struct):
             tcp=self.over_tcp,
             checks=self.checks,
             rcodes=dict(self.rcodes.most_common()),
-            latency_ms=_percentiles(self.latencies_ms),
+            latency_ms=self.latencies_ms.figures(),
             last_error=error,
         )
 
@@ -125,33 +124,20 @@ class Upstreams:
         """Counts it; returns its response code."""
         rcode = str((lookup.dns.rcode if lookup.dns else UNSET) or "?")
         entry.rcodes[rcode] += 1
-        if lookup.latency_ms is not UNSET and len(entry.latencies_ms) < MAX_LATENCIES:
-            entry.latencies_ms.append(lookup.latency_ms)
+        if lookup.latency_ms is not UNSET:
+            entry.latencies_ms.add((lookup.latency_ms,))
         return rcode
 
     def _entry(self, server: str, ip: Maybe[str], port: Maybe[int], hop: str) -> Pair:
         key = Key(server, ip or "?", port or DNS_PORT)
         entry = self._by_key.get(key)
         if entry is None:
-            entry = self._by_key[key] = Pair(key, hop, rcodes=Counter(), latencies_ms=[])
+            entry = self._by_key[key] = Pair(key, hop)
         return entry
 
     def _note(self, entry: Pair, lookup: Lookup, what: str) -> None:
         name = f"{lookup.dns.name} {lookup.dns.type}" if lookup.dns else ""
         entry.last_error, entry.last_error_time = f"{what} ({name})" if name else what, lookup.time
-
-
-def nearest_rank(values: Sequence[float], share: float) -> float:
-    """Of values in order, at least one."""
-    return values[min(int(len(values) * share), len(values) - 1)]
-
-
-def _percentiles(latencies_ms: list[float]) -> dict[str, float]:
-    """Those of the summary, and the longest."""
-    if not latencies_ms:
-        return {}
-    values = sorted(latencies_ms)
-    return {name: nearest_rank(values, share) for name, share in (PERCENTILES | {"max": 1.0}).items()}
 
 
 def configured(forwards: Iterable[Forward], hop: str, ip: str, port: int) -> str:

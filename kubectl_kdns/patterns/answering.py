@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 
 from msgspec import UNSET
 
@@ -10,12 +10,13 @@ from kubectl_kdns.model import SERVERS, Insight, Lookup
 from kubectl_kdns.output.phrases import address
 from kubectl_kdns.patterns.pattern import (
     DENIED,
-    MAX_REMEMBERED,
     Pattern,
     example_of,
     is_failed,
+    most_frequent,
     share,
 )
+from kubectl_kdns.summary import Frequent
 
 
 class BadServer(Pattern):
@@ -103,24 +104,24 @@ class SilentUpstream(Pattern):
 
     def __init__(self) -> None:
         super().__init__()
-        self._silent: Counter[str] = Counter()
+        self._silent = Frequent()
 
     def see(self, lookup: Lookup) -> None:
         server = lookup.server
         if lookup.hop in SERVERS and lookup.side != "server" and server and server.kind not in SERVERS:
             self.total += 1
             if lookup.status == "unanswered":
-                self._silent[address(server.ip, server.port)] += 1
+                self._silent.add((address(server.ip, server.port),))
                 self.hit(lookup)
         elif lookup.error and lookup.error.type == "timeout" and lookup.upstream:
             self.total += 1
-            self._silent[address(lookup.upstream.ip, lookup.upstream.port)] += 1
+            self._silent.add((address(lookup.upstream.ip, lookup.upstream.port),))
             self.hit(lookup)
 
     def find(self) -> Insight | None:
         if self.count < self.LEAST:
             return None
-        whom = ", ".join(f"{name} ({count})" for name, count in self._silent.most_common(3))
+        whom = most_frequent(self._silent, 3)
         return self.insight(f"upstreams were silent {self.count} times of {self.total}: {whom}")
 
 
@@ -168,19 +169,19 @@ class NegativeMisses(Pattern):
 
     def __init__(self) -> None:
         super().__init__()
-        self._denied: dict[tuple[object, ...], int] = defaultdict(int)
+        self._denied = Frequent()
 
     def see(self, lookup: Lookup) -> None:
         dns = lookup.dns
         if lookup.hop not in SERVERS or lookup.side == "server" or not dns or dns.name == ".":
             return
         self.total += 1
-        if dns.rcode in DENIED and len(self._denied) < MAX_REMEMBERED:
-            self._denied[(lookup.client.pod if lookup.client else UNSET, dns.name, dns.type)] += 1
+        if dns.rcode in DENIED:
+            self._denied.add(((lookup.client.pod if lookup.client else UNSET, dns.name, dns.type),))
             self.example = self.example or example_of(lookup)
 
     def find(self) -> Insight | None:
-        again = [count for count in self._denied.values() if count >= self.LEAST]
+        again = [count for count in self._denied.items().values() if count >= self.LEAST]
         self.count = sum(again)
         if not again:
             return None

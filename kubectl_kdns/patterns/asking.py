@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from kubectl_kdns.model import Insight, Lookup
 from kubectl_kdns.output.phrases import server_name
 from kubectl_kdns.patterns.pattern import (
     DENIED,
-    MAX_REMEMBERED,
     Pattern,
+    Recent,
     example_of,
     is_searched,
+    most_frequent,
     share,
 )
+from kubectl_kdns.summary import Frequent
 from kubectl_kdns.times import NS_PER_S, parse_time
 
 
@@ -50,24 +50,28 @@ class AaaaWaste(Pattern):
 
     def __init__(self) -> None:
         super().__init__()
-        self._with_a: set[str] = set()
-        self._without: dict[str, int] = {}
+        self._with_a: Recent[str, None] = Recent()
+        self._without: Recent[str, int] = Recent()
+        """Of which nobody has seen an A yet: how often."""
 
     def see(self, lookup: Lookup) -> None:
         dns = lookup.dns
         if lookup.hop != "client" or not dns or not dns.name or dns.rcode != "NOERROR":
             return
         self.total += 1
-        if len(self._with_a) + len(self._without) > MAX_REMEMBERED:
-            return
+        name = dns.name
         if dns.type == "A" and dns.response_class != "denial":
-            self._with_a.add(dns.name)
+            self._with_a.put(name, None)
+            self.count += self._without.pop(name, 0)
         elif dns.type == "AAAA" and dns.response_class == "denial":
-            self._without[dns.name] = self._without.get(dns.name, 0) + 1
             self.example = self.example or example_of(lookup)
+            if name in self._with_a:
+                self._with_a.move_to_end(name)
+                self.count += 1
+            else:
+                self._without.put(name, self._without.get(name, 0) + 1)
 
     def find(self) -> Insight | None:
-        self.count = sum(count for name, count in self._without.items() if name in self._with_a)
         if self.count < max(self.LEAST, self.SHARE * self.total):
             return None
         return self.insight(
@@ -87,7 +91,7 @@ class Race(Pattern):
 
     def __init__(self) -> None:
         super().__init__()
-        self._open: dict[tuple[object, ...], tuple[int, bool]] = {}
+        self._open: Recent[tuple[object, ...], tuple[int, bool]] = Recent()
 
     def see(self, lookup: Lookup) -> None:
         client, dns = lookup.client, lookup.dns
@@ -101,8 +105,7 @@ class Race(Pattern):
         start_ns = parse_time(lookup.time)
         other = self._open.pop(key, None)
         if other is None or abs(other[0] - start_ns) > self.PAIR_NS:
-            if len(self._open) < MAX_REMEMBERED:
-                self._open[key] = start_ns, slow
+            self._open.put(key, (start_ns, slow))
         elif other[1] != slow:
             self.hit(lookup)
 
@@ -124,7 +127,7 @@ class Truncated(Pattern):
 
     def __init__(self) -> None:
         super().__init__()
-        self._cut: dict[tuple[object, ...], Lookup] = {}
+        self._cut: Recent[tuple[object, ...], Lookup] = Recent()
 
     def see(self, lookup: Lookup) -> None:
         client, dns = lookup.client, lookup.dns
@@ -134,8 +137,8 @@ class Truncated(Pattern):
         key = client.ip, dns.name, dns.type
         if lookup.transport == "tcp":
             self._cut.pop(key, None)
-        elif dns.flags and "tc" in dns.flags and len(self._cut) < MAX_REMEMBERED:
-            self._cut[key] = lookup
+        elif dns.flags and "tc" in dns.flags and (gone := self._cut.put(key, lookup)):
+            self.hit(gone)
 
     def find(self) -> Insight | None:
         for lookup in self._cut.values():
@@ -160,8 +163,8 @@ class NeverResolves(Pattern):
 
     def __init__(self) -> None:
         super().__init__()
-        self._denied: Counter[str] = Counter()
-        self._exist: set[str] = set()
+        self._denied = Frequent()
+        self._exist: Recent[str, None] = Recent()
 
     def see(self, lookup: Lookup) -> None:
         dns = lookup.dns
@@ -169,19 +172,18 @@ class NeverResolves(Pattern):
             return
         self.total += 1
         if dns.rcode == "NOERROR":
-            self._exist.add(dns.name)
-        elif dns.rcode in DENIED and _is_meant(dns.name) and len(self._denied) < MAX_REMEMBERED:
-            self._denied[dns.name] += 1
-            self.example = self.example or example_of(lookup)
+            self._exist.put(dns.name, None)
+        elif dns.rcode in DENIED and _is_meant(dns.name):
+            self._denied.add((dns.name,))
 
     def find(self) -> Insight | None:
-        never = [(n, c) for n, c in self._denied.most_common() if c >= self.LEAST and n not in self._exist]
+        denied = sorted(self._denied.items().items(), key=lambda item: -item[1])
+        never = [(n, c) for n, c in denied if c >= self.LEAST and n not in self._exist]
         self.count = sum(count for _, count in never)
         if not never:
             return None
         names = ", ".join(f"{name} ({count})" for name, count in never[:3])
         more = f" and {len(never) - 3} more names" if len(never) > 3 else ""
-        self.example = ""
         return self.insight(f"never found: {names}{more}")
 
 
@@ -195,7 +197,7 @@ class ByPass(Pattern):
 
     def __init__(self) -> None:
         super().__init__()
-        self._whom: Counter[str] = Counter()
+        self._whom = Frequent()
 
     def see(self, lookup: Lookup) -> None:
         client, server = lookup.client, lookup.server
@@ -203,11 +205,11 @@ class ByPass(Pattern):
             return
         self.total += 1
         if server.kind == "external":
-            self._whom[server_name(server)] += 1
+            self._whom.add((server_name(server),))
             self.hit(lookup)
 
     def find(self) -> Insight | None:
         if self.count < self.LEAST:
             return None
-        whom = ", ".join(f"{name} ({count})" for name, count in self._whom.most_common(3))
+        whom = most_frequent(self._whom, 3)
         return self.insight(f"by-passed: {share(self.count, self.total)} of pods went to {whom}")

@@ -6,16 +6,38 @@ Evidence is how many, of how many, and an example; of a few lookups no pattern t
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from collections import Counter, OrderedDict
+from typing import ClassVar, Generic, TypeVar
 
 from msgspec import UNSET
 
 from kubectl_kdns.model import Insight, Lookup
 from kubectl_kdns.output.phrases import client_name
+from kubectl_kdns.summary import Frequent
 
 MAX_REMEMBERED = 20_000
+"""A run may go on for days, and see any number of names: what comes later counts as much."""
 DENIED = ("NXDOMAIN",)
 _SUFFIX = re.compile(r"\.(svc\.)?cluster\.[^.]+$")
+
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class Recent(OrderedDict[Key, Value], Generic[Key, Value]):
+    """The last MAX_REMEMBERED that were put."""
+
+    def put(self, key: Key, value: Value) -> Value | None:
+        """What had to go for it."""
+        self[key] = value
+        self.move_to_end(key)
+        return self.popitem(last=False)[1] if len(self) > MAX_REMEMBERED else None
+
+
+def most_frequent(counts: Frequent, number: int) -> str:
+    """`a (7), b (2)`"""
+    return ", ".join(f"{key} ({count})" for key, count in Counter(counts.items()).most_common(number))
 
 
 def is_searched(name: str) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from kubectl_kdns.detect import PATTERNS, Detector
 from kubectl_kdns.model import Client, Dns, Error, Insight, Lookup, Server, Upstream
-from kubectl_kdns.patterns.pattern import is_searched
+from kubectl_kdns.patterns.pattern import MAX_REMEMBERED, is_searched
 from kubectl_kdns.times import format_time
 
 START_NS = 1_770_000_000_000_000_000
@@ -167,6 +167,43 @@ def test_a_truncated_answer_that_was_asked_for_over_tcp_is_well() -> None:
     first = [cut(i) for i in range(5)]
     again = [lookup(f"{i}.example.com", transport="tcp") for i in range(5)]
     assert found(first + again) == {}
+
+
+OLD = range(MAX_REMEMBERED + 10)
+"""What a long run has seen before."""
+
+
+@pytest.mark.parametrize(
+    ("code", "before", "times"),
+    [
+        ("aaaa_waste", [lookup(f"{i}.old.example.com") for i in OLD], 800),
+        ("port_race", [lookup(f"{i}.old.example.com") for i in OLD], 1),
+        ("never_resolves", [lookup(f"{i}.old.example.com", rcode="NXDOMAIN") for i in OLD], 1),
+        ("negative_misses", [upstream(name=f"{i}.old.example.com", rcode="NXDOMAIN") for i in OLD], 1),
+        ("by_pass", [lookup(server=Server(ip=f"9.9.{i >> 8}.{i & 255}", kind="external")) for i in OLD], 1),
+    ],
+)
+def test_it_is_found_though_much_else_was_seen_before(code: str, before: list[Lookup], times: int) -> None:
+    """A pattern remembers only so much: what is new takes the place of what is old."""
+    lookups, count, _ = CASES[code]
+    (pattern,) = (each() for each in PATTERNS if each.code == code)
+    for each in before:
+        pattern.see(each)
+    known = pattern.count
+    for each in lookups * times:
+        pattern.see(each)
+    insight = pattern.find()
+    assert insight
+    assert insight.count == known + count * times
+
+
+def test_truncated_answers_are_counted_however_many_there_are() -> None:
+    (pattern,) = (each() for each in PATTERNS if each.code == "truncated")
+    for i in OLD:
+        pattern.see(cut(i))
+    insight = pattern.find()
+    assert insight
+    assert insight.count == len(OLD)
 
 
 @pytest.mark.parametrize(
