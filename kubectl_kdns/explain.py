@@ -132,6 +132,7 @@ class _Explanation:
         self.journeys: list[Journey] = []
         self.tried: list[Tried] = []
         self._asked: set[tuple[str, str, int]] = set()
+        self._joins = Journeys(request.timeout_ns, self._is_wanted, time.time_ns)
         self._ready, self._stopping = threading.Event(), threading.Event()
         self._done_s: float | None = None
         self._failure: KdnsError | None = None
@@ -163,7 +164,7 @@ class _Explanation:
             sources=[source, Given(where_servers_forward(self.cluster, scope))],
             sink=self,
             name=self.directory.name,
-            joins=Journeys(request.timeout_ns, self._is_wanted, time.time_ns),
+            joins=self._joins,
             stop=stop,
             limit=request.count if request.watch else None,
             for_s=request.for_ns / NS_PER_S if request.for_ns else None,
@@ -224,6 +225,7 @@ class _Explanation:
             try:
                 conf = ResolvConf.parse(entered.resolv_conf)
                 self.printer.status(_conf_text(conf))
+                self._joins.max_tries = conf.attempts
                 conf = replace(conf, one_by_one=conf.one_by_one or self.request.one_by_one)
                 for turn in range(self.request.count):
                     if turn and self._stopping.wait(self.request.interval_ns / NS_PER_S):

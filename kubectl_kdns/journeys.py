@@ -14,7 +14,7 @@ from kubectl_kdns.journey import Joiner
 from kubectl_kdns.legs import HOLD_NS, SKEW_NS, Leg
 from kubectl_kdns.model import PROGRESS, Attempt, Journey, JourneyHop, Lookup, Maybe, Notice, Record, Sight
 from kubectl_kdns.outcome import all_addresses, conclusion_of, deciding
-from kubectl_kdns.request import PAUSE_NS, Request, pid_of
+from kubectl_kdns.request import MAX_TRIES, PAUSE_NS, Request, pid_of
 from kubectl_kdns.search_list import CLUSTER_SUFFIX, base_name
 from kubectl_kdns.timeline import EVER_NS, Timelines
 from kubectl_kdns.times import NS_PER_S, format_time, ms
@@ -33,6 +33,8 @@ class Journeys:
     ) -> None:
         self.filtered = 0
         self.count = 0
+        self.max_tries = MAX_TRIES
+        """`attempts` of resolv.conf, for who knows it."""
         self._timeout_ns = timeout_ns
         self._joiner = Joiner(timeout_ns)
         self._coverage = Coverage()
@@ -102,7 +104,7 @@ class Journeys:
         if taking:
             request = max(taking, key=lambda one: (one.shares_socket(leg), one.number))
         else:
-            request = Request(leg.number, leg.bucket, pid_of(leg))
+            request = Request(leg.number, leg.bucket, pid_of(leg), self.max_tries)
         request.put(leg)
         if not taking:
             heappush(self._due, (self._due_ns(request), leg.number, request))

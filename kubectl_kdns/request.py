@@ -31,6 +31,7 @@ class Request(Struct, eq=False, gc=False):
     number: int
     bucket: Bucket
     pid: Maybe[int]
+    max_tries: int = MAX_TRIES
     legs: list[Leg] = []
     spans: list[tuple[int, int]] = []
     settled: dict[Question, int] = {}
@@ -70,7 +71,7 @@ class Request(Struct, eq=False, gc=False):
             return True
         begun = [(start_ns, other) for (start_ns, _), other in zip(self.spans, self.legs, strict=True)]
         same = [(start_ns, other) for start_ns, other in begun if other.question == leg.question]
-        if sum(_is_asked_alike(other, leg) for _, other in same) >= MAX_TRIES:
+        if sum(_is_asked_alike(other, leg) for _, other in same) >= self.max_tries:
             return True
         times = [at_ns, *(start_ns for start_ns, _ in same)]
         name, low_ns, high_ns = leg.question[0], min(times), max(times)

@@ -309,6 +309,15 @@ def test_a_resolver_does_not_go_back_in_its_search_list() -> None:
     assert [len(journey.attempts) for journey in journeys_of(*records)] == [6, 6, 6]
 
 
+@pytest.mark.parametrize(("attempts", "tries"), [(2, [2, 2, 1]), (5, [5])])
+def test_a_resolver_asks_as_often_as_its_resolv_conf_says(attempts: int, tries: list[int]) -> None:
+    stage = Journeys(5 * NS_PER_S)
+    stage.max_tries = attempts
+    records = [seen(rcode="SERVFAIL", at_ms=2 * i, client=socket(i)) for i in range(5)]
+    out = stage.add(records) + stage.rest(at_end=True)
+    assert [len(record.attempts) for record in out if isinstance(record, Journey)] == tries
+
+
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
 def test_of_pairs_at_the_same_time_each_is_of_one_socket(order: tuple[int, int]) -> None:
     """glibc in two threads of a process: each asks for A and AAAA by a socket of its own."""
