@@ -145,6 +145,9 @@ static void on_event(void *context, const struct kdns_event *e)
 		cgroup_path(a->cgroup_fd, e->cgroup); /* while it exists */
 		return;
 	}
+	/* Of a lookup from before only the half that is hooked first was seen: it would be told as unanswered. */
+	if (e->time_ns < a->watching_ns)
+		return;
 	struct segment segment = {
 		.seen = {
 			.time_ns = e->time_ns, .cookie = e->cookie, .cgroup = e->cgroup, .netns = e->netns,
@@ -220,6 +223,8 @@ int agent_start(struct agent *a, const struct agent_options *options)
 	}
 	if (!load_programs(&a->loaded, a->cgroup_fd, &settings, options->ring_bytes))
 		return start_fallback(a, a->loaded.problem);
+	agent_update_clock(a);
+	a->watching_ns = a->now_ns;
 	if (!ring_open(&a->ring, a->loaded.ring_fd, options->ring_bytes)) {
 		log_line(KDNS_LOG_FATAL, "cannot map the ring: %s", strerror(errno));
 		return AGENT_FAILED;

@@ -32,6 +32,7 @@ struct agent {
 	uint64_t unreadable;
 	uint64_t packets, packets_lost; /* of the fallback */
 	uint64_t now_ns, offset_ns; /* CLOCK_MONOTONIC, and what makes it the time since the epoch */
+	uint64_t watching_ns; /* from then on both directions are seen */
 	uint64_t known_ns; /* what the kernel had by then has been taken */
 	uint64_t conntrack_left, conntrack_refilled_ns;
 };
