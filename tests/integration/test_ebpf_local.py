@@ -20,7 +20,7 @@ import pytest
 from kdns_ebpf import wire
 from kdns_ebpf.local import LocalAgent, own_binary
 from kubectl_kdns.errors import BackendError
-from kubectl_kdns.times import parse_time
+from kubectl_kdns.times import NS_PER_S, parse_time
 from support.agent_build import build
 from support.dns_wire import QUERY, message, name, question
 
@@ -86,6 +86,22 @@ def test_every_lookup_at_both_ends_with_its_process(flood: Path) -> None:
     assert all(record.latency_ms > 0 and record.tries == 1 for record in lookups)
     assert stats.seen == stats.sent == 4 * LOOKUPS
     assert adds_up(stats)
+
+
+def test_what_is_under_way_when_it_begins_is_not_told_as_unanswered(flood: Path) -> None:
+    """The kernel checks one direction's program, then the other's: of what comes meanwhile half is seen."""
+    with subprocess.Popen([flood, str(PORT), "2000", "60"], stdout=subprocess.DEVNULL) as busy:
+        for _ in range(5):
+            agent, records, reader = watch()
+            wait_for(lambda: len(records) > LOOKUPS)  # noqa: B023
+            stats = end(agent, reader)
+            lookups = [record for record in records if record.kind == "lookup"]
+            last_ns = max(parse_time(each.time) for each in lookups if each.status == "answered")
+            # Those of the last moment are still under way.
+            others = [each for each in lookups if parse_time(each.time) < last_ns - NS_PER_S // 100]
+            assert {each.status for each in others} == {"answered"}
+            assert adds_up(stats)
+        busy.kill()
 
 
 def test_a_node_that_is_a_container_does_not_name_another_process(
