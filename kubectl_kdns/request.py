@@ -48,7 +48,7 @@ class Request(Struct, eq=False, gc=False):
             return False
         start_ns, end_ns = _span_ns(leg)
         name = leg.question[0]
-        if len(self.legs) > 1 and self._is_full(leg, start_ns):
+        if self._is_full(leg, start_ns):
             return False
         until_ns = _goes_on_until_ns(leg, start_ns, end_ns)
         for other, (other_start_ns, other_end_ns) in zip(self.legs, self.spans, strict=True):
