@@ -19,9 +19,13 @@ from typing import TypeVar
 
 from kubectl_kdns.legs import (
     FINAL,
+    FIRST_NS,
     HOLD_NS,
     OPEN_NS,
+    RETRY_LATE_NS,
+    RETRY_NS,
     SKEW_NS,
+    TURNS,
     WIRE,
     Leg,
     Question,
@@ -30,7 +34,7 @@ from kubectl_kdns.legs import (
     Span,
     fits,
     is_busy,
-    is_next,
+    is_on_time,
     rank,
     same,
     server_of,
@@ -40,6 +44,8 @@ from kubectl_kdns.timeline import Timelines
 from kubectl_kdns.times import NS_PER_S, parse_time
 
 MAX_LEGS = 50_000
+MAX_CHILDREN = 30
+"""Of more not each is compared with each: what is asked again and again while an upstream is dead."""
 
 Key = TypeVar("Key")
 Place = tuple[str, Question]
@@ -235,14 +241,13 @@ class Joiner:
         children = [child for child in begun if not child.is_taken]
         if not children:
             return
+        if len(children) > MAX_CHILDREN:
+            self._match_in_crowd(leg)
+            return
         options: dict[int, list[Leg]] = {}
         for child in children:
             if self._is_settled(child):
-                start_ns = child.asked.start_ns
-                slack_ns = 0 if child.asked.backend == WIRE else SKEW_NS
-                parents = self._served.open_at(place, start_ns, slack_ns)
-                parents += self._unserved.open_at(place, start_ns, SKEW_NS)
-                options[child.number] = [p for p in parents if fits(child, p)]
+                options[child.number] = self._parents(child, place)
         waiting = [child for child in children if options.get(child.number)]
         while taken := self._adopt_one(waiting, options):
             waiting.remove(taken)
@@ -250,20 +255,57 @@ class Joiner:
         leg.apart = sum(leg in options.get(child.number, ()) for child in left)
         leg.may_have_more = bool(left)
 
+    def _parents(self, child: Leg, place: Place) -> list[Leg]:
+        """All that it can belong to."""
+        start_ns = child.asked.start_ns
+        slack_ns = 0 if child.asked.backend == WIRE else SKEW_NS
+        parents = self._served.open_at(place, start_ns, slack_ns)
+        parents += self._unserved.open_at(place, start_ns, SKEW_NS)
+        return [parent for parent in parents if fits(child, parent)]
+
+    def _match_in_crowd(self, leg: Leg) -> None:
+        """What came just when this one's turn was, and no other's; the rest stays apart."""
+        place, start_ns = (leg.server, leg.question), leg.served.start_ns
+        slack_ns = 0 if leg.has_own_clock else SKEW_NS
+        for turn in range(TURNS):
+            first_ns = start_ns + turn * RETRY_NS
+            last_ns = first_ns + turn * RETRY_LATE_NS + FIRST_NS
+            for child in self._asked.begun(place, first_ns - slack_ns, last_ns + slack_ns):
+                if child.is_taken or child.is_answered or not self._is_settled(child):
+                    continue
+                parents = self._parents_on_time(child, place)
+                if parents == [leg]:
+                    self._adopt(child, leg, "likely")
+                else:
+                    leg.apart += leg in parents
+        leg.may_have_more = True
+
+    def _parents_on_time(self, child: Leg, place: Place) -> list[Leg]:
+        found: list[Leg] = []
+        slack_ns = 0 if child.asked.backend == WIRE else SKEW_NS
+        for turn in range(TURNS):
+            last_ns = child.asked.start_ns - turn * RETRY_NS
+            first_ns = last_ns - turn * RETRY_LATE_NS - FIRST_NS
+            found += self._served.begun(place, first_ns - slack_ns, last_ns + slack_ns)
+            found += self._unserved.begun(place, first_ns - SKEW_NS, last_ns + SKEW_NS)
+        return [p for p in found if is_on_time(child, p) and fits(child, p) and not is_busy(p, child)]
+
+    def _adopt(self, child: Leg, parent: Leg, sure: str) -> None:
+        child.sure = "likely" if child.asked.slack_ns(parent.served) else sure
+        child.is_taken = True
+        parent.children = (*parent.children, child)
+        if parent.is_told:
+            self.unjoined += child.lookups()
+
     def _adopt_one(self, waiting: list[Leg], options: dict[int, list[Leg]]) -> Leg | None:
         """The first that only one lookup can have asked for; each makes others clear."""
         for child in waiting:
             left = [p for p in options[child.number] if not is_busy(p, child)]
             sure = "unique"
             if len(left) > 1 and not child.is_answered:
-                left, sure = [p for p in left if is_next(child, p)], "likely"
+                left, sure = [p for p in left if is_on_time(child, p)], "likely"
             if len(left) == 1:
-                (parent,) = left
-                child.sure = "likely" if child.asked.slack_ns(parent.served) else sure
-                child.is_taken = True
-                parent.children = (*parent.children, child)
-                if parent.is_told:
-                    self.unjoined += child.lookups()
+                self._adopt(child, left[0], sure)
                 return child
         return None
 

@@ -16,8 +16,11 @@ from kubectl_kdns.model import PROGRESS, Attempt, Journey, JourneyHop, Lookup, M
 from kubectl_kdns.outcome import all_addresses, conclusion_of, deciding
 from kubectl_kdns.request import MAX_TRIES, PAUSE_NS, Request, pid_of
 from kubectl_kdns.search_list import CLUSTER_SUFFIX, base_name
-from kubectl_kdns.timeline import EVER_NS, Timelines
+from kubectl_kdns.timeline import Timelines
 from kubectl_kdns.times import NS_PER_S, format_time, ms
+
+MAX_COMPARED = 64
+"""So many requests of one client and name at once are enough to look at: the nearest in time."""
 
 
 class Journeys:
@@ -88,7 +91,7 @@ class Journeys:
 
     def _expects_more(self, request: Request) -> bool:
         """Whether a lookup that is not over yet is part of it."""
-        pending = self._joiner.pending.begun(request.bucket, 0, request.until_ns)
+        pending = self._joiner.pending.earliest(request.bucket, request.until_ns, MAX_COMPARED)
         return any(map(request.takes, pending))
 
     def _due_ns(self, request: Request) -> int:
@@ -99,8 +102,8 @@ class Journeys:
         return request.end_ns + (self._timeout_ns + NS_PER_S if goes_on else 0)
 
     def _fold(self, leg: Leg) -> None:
-        begun = self._requests.begun(leg.bucket, leg.asked.start_ns, EVER_NS)
-        taking = [request for request in begun if request.takes(leg)]
+        open_ = self._requests.latest(leg.bucket, leg.asked.start_ns, MAX_COMPARED)
+        taking = [request for request in open_ if request.takes(leg)]
         if taking:
             request = max(taking, key=lambda one: (one.shares_socket(leg), one.number))
         else:

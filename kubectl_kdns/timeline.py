@@ -10,8 +10,6 @@ from kubectl_kdns.times import NS_PER_S
 
 _SPANS_NS: Final = (NS_PER_S // 1000, NS_PER_S // 200, NS_PER_S // 20, NS_PER_S // 2, 60 * NS_PER_S)
 """Items are kept apart by how long they last: the few long ones do not make the search for all wide."""
-EVER_NS: Final = 1 << 63
-"""Later than any time."""
 _MAX_GONE: Final = 32
 
 
@@ -90,6 +88,26 @@ class Timelines(Generic[Item]):
                 _add_between(found, places[place], from_ns, until_ns)
         return found
 
+    def earliest(self, place: Hashable, until_ns: int, most: int) -> list[Item]:
+        """The first that started by then."""
+        found: list[Item] = []
+        for places in self._by_span:
+            line = places.get(place)
+            if line is not None:
+                some = line[line.first : line.first + most]
+                found += [item for start_ns, _, item, _, _ in some if start_ns <= until_ns]
+        return found
+
+    def latest(self, place: Hashable, from_ns: int, most: int) -> list[Item]:
+        """The last that started from then on."""
+        found: list[Item] = []
+        for places in self._by_span:
+            line = places.get(place)
+            if line is not None:
+                some = line[max(line.first, len(line) - most) :]
+                found += [item for start_ns, _, item, _, _ in some if start_ns >= from_ns]
+        return found
+
     def open_at(self, place: Hashable, time_ns: int, slack_ns: int) -> list[Item]:
         """Those that may be open at a time, by clocks that differ by so much."""
         found: list[Item] = []
@@ -100,8 +118,7 @@ class Timelines(Generic[Item]):
 
 
 def _add_between(found: list[Item], line: _Line[Item], from_ns: int, until_ns: int) -> None:
-    first = bisect_left(line, (from_ns,), line.first) if from_ns else line.first
-    for i in range(first, len(line)):
+    for i in range(bisect_left(line, (from_ns,), line.first), len(line)):
         start_ns, _, item, _, _ = line[i]
         if start_ns > until_ns:
             break

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from kubectl_kdns.journey import Joiner
-from kubectl_kdns.legs import Leg
+from kubectl_kdns.legs import Leg, fits
 from kubectl_kdns.model import Lookup
 from support.journey_world import MS, TIMEOUT_NS, World
 
@@ -84,6 +84,32 @@ def test_the_same_names_at_the_same_time_are_never_joined_wrongly(
     for leg in legs:
         if number_of(leg) in missing:
             assert leg.apart
+
+
+@pytest.mark.parametrize("skew_ns", SKEWS_NS)
+@pytest.mark.parametrize("silent", [1.0, 0.5])
+def test_while_an_upstream_is_dead_a_name_that_many_ask_for_costs_no_more_a_lookup(
+    skew_ns: int, silent: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is not joined wrongly: hundreds are open at a time, each with three questions to the upstream."""
+    compared = 0
+
+    def counting(child: Leg, parent: Leg) -> bool:
+        nonlocal compared
+        compared += 1
+        return fits(child, parent)
+
+    monkeypatch.setattr("kubectl_kdns.journey.fits", counting)
+    world = World(Random(1), skew_ns=skew_ns)
+    asked = {world.ask(i * 10 * MS, "dead.test", cached=0, silent=silent) for i in range(1500)}
+    joiner = Joiner(TIMEOUT_NS)
+    legs = joined(world.records, joiner)
+    assert {number_of(leg) for leg in legs} == asked
+    found = list(pairs(legs))
+    assert set(found) <= true_pairs(world)
+    assert len(found) > len(true_pairs(world)) / 20
+    assert len(legs) + len(found) + joiner.unjoined == len(world.truth)
+    assert compared < 60 * len(world.truth)
 
 
 def test_a_herd_is_told_or_counted() -> None:
