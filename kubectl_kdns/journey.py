@@ -19,13 +19,10 @@ from typing import TypeVar
 
 from kubectl_kdns.legs import (
     FINAL,
-    FIRST_NS,
     HOLD_NS,
     OPEN_NS,
-    RETRY_LATE_NS,
-    RETRY_NS,
     SKEW_NS,
-    TURNS,
+    TURNS_NS,
     WIRE,
     Leg,
     Question,
@@ -267,10 +264,9 @@ class Joiner:
         """What came just when this one's turn was, and no other's; the rest stays apart."""
         place, start_ns = (leg.server, leg.question), leg.served.start_ns
         slack_ns = 0 if leg.has_own_clock else SKEW_NS
-        for turn in range(TURNS):
-            first_ns = start_ns + turn * RETRY_NS
-            last_ns = first_ns + turn * RETRY_LATE_NS + FIRST_NS
-            for child in self._asked.begun(place, first_ns - slack_ns, last_ns + slack_ns):
+        for first_ns, last_ns in TURNS_NS:
+            due = self._asked.begun(place, start_ns + first_ns - slack_ns, start_ns + last_ns + slack_ns)
+            for child in due:
                 if child.is_taken or child.is_answered or not self._is_settled(child):
                     continue
                 parents = self._parents_on_time(child, place)
@@ -282,12 +278,12 @@ class Joiner:
 
     def _parents_on_time(self, child: Leg, place: Place) -> list[Leg]:
         found: list[Leg] = []
+        start_ns = child.asked.start_ns
         slack_ns = 0 if child.asked.backend == WIRE else SKEW_NS
-        for turn in range(TURNS):
-            last_ns = child.asked.start_ns - turn * RETRY_NS
-            first_ns = last_ns - turn * RETRY_LATE_NS - FIRST_NS
-            found += self._served.begun(place, first_ns - slack_ns, last_ns + slack_ns)
-            found += self._unserved.begun(place, first_ns - SKEW_NS, last_ns + SKEW_NS)
+        for first_ns, last_ns in TURNS_NS:
+            from_ns, until_ns = start_ns - last_ns, start_ns - first_ns
+            found += self._served.begun(place, from_ns - slack_ns, until_ns + slack_ns)
+            found += self._unserved.begun(place, from_ns - SKEW_NS, until_ns + SKEW_NS)
         return [p for p in found if is_on_time(child, p) and fits(child, p) and not is_busy(p, child)]
 
     def _adopt(self, child: Leg, parent: Leg, sure: str) -> None:

@@ -90,23 +90,16 @@ class Timelines(Generic[Item]):
 
     def earliest(self, place: Hashable, until_ns: int, most: int) -> list[Item]:
         """The first that started by then."""
-        found: list[Item] = []
-        for places in self._by_span:
-            line = places.get(place)
-            if line is not None:
-                some = line[line.first : line.first + most]
-                found += [item for start_ns, _, item, _, _ in some if start_ns <= until_ns]
-        return found
+        lines = [(line, line.first) for line in self._lines(place)]
+        return [e[2] for line, i in lines for e in line[i : i + most] if e[0] <= until_ns]
 
     def latest(self, place: Hashable, from_ns: int, most: int) -> list[Item]:
         """The last that started from then on."""
-        found: list[Item] = []
-        for places in self._by_span:
-            line = places.get(place)
-            if line is not None:
-                some = line[max(line.first, len(line) - most) :]
-                found += [item for start_ns, _, item, _, _ in some if start_ns >= from_ns]
-        return found
+        lines = [(line, max(line.first, len(line) - most)) for line in self._lines(place)]
+        return [e[2] for line, i in lines for e in line[i:] if e[0] >= from_ns]
+
+    def _lines(self, place: Hashable) -> list[_Line[Item]]:
+        return [line for places in self._by_span if (line := places.get(place)) is not None]
 
     def open_at(self, place: Hashable, time_ns: int, slack_ns: int) -> list[Item]:
         """Those that may be open at a time, by clocks that differ by so much."""
